@@ -1,0 +1,168 @@
+"""The same without a page: ``python -m actor_core tune --model … --prompts FILE --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from actor_core.delta import LayerDelta
+from actor_core.errors import ActorError, NothingToRepair
+from actor_core.evaluate import Comparison, Rates
+from actor_core.events import Event, LayerScored, Progress, Replied, Step, StrengthMeasured
+from actor_core.export import KINDS, export
+from actor_core.fetch import fetch, local_model
+from actor_core.generate import Reply, answer
+from actor_core.judge import Verdict
+from actor_core.model import PRECISIONS, LoadedModel, load_model
+from actor_core.presets import DEFAULT_MODEL, model_presets, prompt_sets
+from actor_core.prompts import read_prompts
+from actor_core.tune import TuneSettings, TuningPrompts, tune
+
+Result = TypeVar("Result")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; 0 when it did what was asked, 1 with a message on stderr, 130 when stopped."""
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.run(options))
+    except NothingToRepair as outcome:
+        print(outcome)
+        return 0
+    except ActorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. Nothing half-written is left.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m actor_core", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    tuning = commands.add_parser("tune", help="tune one layer and export what was learnt")
+    tuning.set_defaults(run=_tune)
+    tuning.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="a preset (" + ", ".join(model_presets()) + "), a hub id, a folder, or a .gguf file",
+    )
+    tuning.add_argument("--prompts", type=Path, required=True, help="wrongly refused prompts, .txt or .csv")
+    tuning.add_argument("--out", type=Path, required=True, help="the folder that the exports are written into")
+    tuning.add_argument("--data-dir", type=Path, help="where models are kept (default: your data folder)")
+    tuning.add_argument("--format", nargs="+", choices=KINDS, default=list(KINDS))
+    tuning.add_argument("--method", choices=("causal", "refusal vector", "published"), default="causal")
+    tuning.add_argument("--layer", type=int, help="counted from 0 (default: chosen)")
+    tuning.add_argument("--strength", type=float, help="of the change (default: chosen on held-out prompts)")
+    tuning.add_argument("--precision", choices=PRECISIONS, default="auto")
+    tuning.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    tuning.add_argument("--compared", type=int, default=40, help="held-out prompts a set, for the figures")
+    tuning.add_argument("--seed", type=int, default=0)
+    tuning.add_argument("--offline", action="store_true", help="never use the network")
+    return parser
+
+
+def _tune(options: argparse.Namespace) -> int:
+    read = read_prompts(options.prompts)
+    for problem in read.problems:
+        _tell(f"{options.prompts.name}, row {problem.row}: {problem.why}")
+    model = _load(options)
+    replies = _followed(answer(model, read.prompts))
+    own = [reply.prompt for reply in replies if reply.verdict is Verdict.REFUSED]
+    _tell(f"{len(own)} of your {len(replies)} prompts are refused.")
+    everyday = next(iter(prompt_sets().values()))
+    training, held_out = everyday.training(), everyday.held_out()
+    prompts = TuningPrompts(own, training.benign, training.pseudo_harmful, training.harmful, held_out)
+    settings = TuneSettings(method=options.method, layer=options.layer, seed=options.seed)
+    tuned = _followed(tune(model, prompts, settings))
+    for words in tuned.words:
+        _tell(words)
+    strength = tuned.strength if options.strength is None else options.strength
+    n = options.compared
+    sets = {
+        "your prompts": read.prompts,
+        "held-out look-alikes": held_out.pseudo_harmful[:n],
+        "held-out harmful": held_out.harmful[:n],
+        "held-out ordinary": held_out.benign[:n],
+    }
+    figures = [
+        _compared(name, model, group, tuned.delta, strength) for name, group in sets.items() if group
+    ]
+    report = {"figures": figures, "settings": {"strength": strength, "seed": options.seed}}
+    options.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for kind in options.format:
+        done = _followed(export(model, tuned.delta, kind, options.out / kind, strength=strength, report=report))
+        failed += done.failed
+        print(f"{done.path}  ({done.bytes:,} bytes)  {done.check_words}")
+        _tell(done.command)
+    print(json.dumps(figures, indent=2))
+    return 1 if failed else 0
+
+
+def _load(options: argparse.Namespace) -> LoadedModel:
+    from platformdirs import user_data_path
+
+    data_dir = options.data_dir or user_data_path("second-take", appauthor=False)
+    preset = model_presets().get(options.model)
+    work = (
+        fetch(preset, data_dir, offline=options.offline)
+        if preset
+        else local_model(options.model, data_dir, offline=options.offline)
+    )
+    return _followed(load_model(_followed(work), precision=options.precision, device=options.device))
+
+
+def _compared(
+    name: str, model: LoadedModel, prompts: tuple[str, ...], delta: LayerDelta, strength: float
+) -> dict[str, Any]:
+    before: list[Reply] = _followed(answer(model, prompts))
+    after: list[Reply] = _followed(answer(model, prompts, delta=delta, strength=strength))
+    outcomes = [Comparison(b.prompt, b, a).outcome for b, a in zip(before, after, strict=True)]
+    _tell(f"{name}: " + ", ".join(f"{outcomes.count(o)} {o}" for o in sorted(set(outcomes))))
+    return {
+        "set": name,
+        "n": len(prompts),
+        "before": Rates.of(before).counts(),
+        "after": Rates.of(after).counts(),
+    }
+
+
+def _followed(work: Generator[Event, None, Result]) -> Result:
+    """The result of ``work``; what it yields goes to stderr, one line that is written over."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            if sys.stderr.isatty():
+                print("\r\033[K", end="", file=sys.stderr)
+            return end.value
+        line = _line(event)
+        if line and sys.stderr.isatty():
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+
+def _line(event: Event) -> str:
+    match event:
+        case Progress():
+            return event.note or f"{event.stage} {event.done}/{event.total}"
+        case Replied():
+            return f"answer {event.done}/{event.total}"
+        case LayerScored():
+            return f"layer {event.layer}: silhouette {event.silhouette:.2f}, effect {event.effect:.2f}"
+        case Step():
+            return f"update {event.step}/{event.total}: loss {event.loss:.2e}"
+        case StrengthMeasured():
+            return f"strength {event.strength:g}: look-alikes refused {event.pseudo_harmful_refused:.0%}"
+
+
+def _tell(words: str) -> None:
+    print(words, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Reads each prompt once through the layers that matter and keeps what the method needs.
+
+In the paper's terms: a(q), the output of decoder layer l at the last token of the chat
+template's prompt, for every candidate l at once; and beside it what enters the matrix that is
+to be changed. The layers after the last candidate do not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actor_core.events import Event, Progress
+from actor_core.model import Batch, LoadedModel
+
+__all__ = ["WRITER", "LayerReading", "norm_after_writer", "read_activations", "residual_gain", "stopped_after"]
+
+# The module of a layer whose change is learnt: the last one that writes into the residual stream.
+WRITER = "mlp.down_proj"
+
+
+@dataclass(frozen=True)
+class LayerReading:
+    """What one decoder layer did for n prompts, all in fp32 on the CPU.
+
+    ``outputs`` is a(q), the residual stream after the layer at the last token; ``inputs`` what
+    entered `WRITER` there; ``others`` what entered it at ``m`` other tokens drawn from the same prompts;
+    ``gains`` by what a change of the writer's output is multiplied on its way into the stream (1
+    but for models that normalise it, see `residual_gain`).
+    """
+
+    layer: int
+    outputs: Tensor  # [n, d_model]
+    inputs: Tensor  # [n, d_in]
+    gains: Tensor  # [n]
+    others: Tensor  # [m, d_in]
+
+
+class _Enough(Exception):
+    """Raised by a hook after the last layer that is needed."""
+
+
+@contextmanager
+def stopped_after(layer: nn.Module) -> Iterator[None]:
+    """Runs the body's forward pass only up to the end of ``layer``; the body has no result."""
+
+    def stop(*_: Any) -> None:  # noqa: ANN401
+        raise _Enough
+
+    handle = layer.register_forward_hook(stop)
+    try:
+        yield
+    except _Enough:
+        pass
+    finally:
+        handle.remove()
+
+
+def read_activations(
+    model: LoadedModel,
+    prompts: Sequence[str],
+    layers: Sequence[int],
+    *,
+    other_tokens: int = 1200,
+    seed: int = 0,
+    stage: str = "read",
+) -> Generator[Event, None, dict[int, LayerReading]]:
+    """Reads ``prompts`` up to the last of ``layers`` and gives a `LayerReading` for each of them.
+
+    ``other_tokens`` is how many tokens before the last ones are kept in all, drawn with ``seed``.
+    """
+    recorders = {layer: _Recorder(model, layer, len(prompts)) for layer in layers}
+    draw = torch.Generator().manual_seed(seed)
+    done = 0
+    for batch in model.batches(prompts):
+        share = -(-other_tokens * len(batch.rows) // len(prompts))
+        others = _draw_others(batch.attention_mask.cpu(), share, draw)
+        with torch.inference_mode(), model.lock, ExitStack() as hooks:
+            for recorder in recorders.values():
+                hooks.enter_context(recorder.recording(batch, others))
+            hooks.enter_context(stopped_after(model.layers[max(layers)]))
+            model.model(**batch.inputs(), use_cache=False)
+        done += len(batch.rows)
+        yield Progress(stage, done, len(prompts))
+    return {layer: recorder.reading() for layer, recorder in recorders.items()}
+
+
+def _draw_others(mask: Tensor, wanted: int, draw: torch.Generator) -> Tensor:
+    """Up to ``wanted`` places of real tokens but the last, as rows of (row, column), shape [m, 2]."""
+    places = mask[:, :-1].nonzero()  # [all, 2]
+    return places[torch.randperm(len(places), generator=draw)[:wanted]]
+
+
+class _Recorder:
+    """Collects one layer's `LayerReading` while batches of prompts run."""
+
+    def __init__(self, model: LoadedModel, layer: int, n_prompts: int) -> None:
+        self.layer = layer
+        self.module = model.layers[layer]
+        self.writer = self.module.get_submodule(WRITER)
+        self.norm = norm_after_writer(self.module)
+        self.rows: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        self.others: list[Tensor] = []
+
+    @contextmanager
+    def recording(self, batch: Batch, others: Tensor) -> Iterator[None]:
+        last: dict[str, Tensor] = {}
+
+        def entered(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            last["inputs"] = inputs[0][:, -1].float().cpu()
+            last["gains"] = residual_gain(self.norm, output[:, -1]).cpu()
+            rows, columns = others.unbind(1)
+            self.others.append(inputs[0][rows.to(inputs[0].device), columns.to(inputs[0].device)].float().cpu())
+
+        def left(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            last["outputs"] = output[:, -1].float().cpu()
+
+        handles = [self.writer.register_forward_hook(entered), self.module.register_forward_hook(left)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        for n, row in enumerate(batch.rows):
+            self.rows[row] = (last["outputs"][n], last["inputs"][n], last["gains"][n])
+
+    def reading(self) -> LayerReading:
+        outputs, inputs, gains = (
+            torch.stack(parts) for parts in zip(*(self.rows[row] for row in sorted(self.rows)), strict=True)
+        )
+        return LayerReading(self.layer, outputs, inputs, gains, torch.cat(self.others))
+
+
+def norm_after_writer(layer: nn.Module) -> Tensor | None:
+    """By what the norm between the MLP and the residual stream multiplies each coordinate, shape [d_model].
+
+    None where there is no such norm. Gemma keeps its norms' weights less 1.
+    """
+    norm = getattr(layer, "post_feedforward_layernorm", None)
+    if norm is None:
+        return None
+    offset = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
+    return offset + norm.weight.detach().float().cpu()
+
+
+def residual_gain(norm: Tensor | None, written: Tensor) -> Tensor:
+    """By what a small change of ``written`` [n, d_model] is multiplied before it is added, shape [n].
+
+    1 where the layer adds it as it is. With a norm in between it is 1/rms(written); the norm's
+    own weights, which differ by coordinate, are `solve.write_direction`'s business.
+    """
+    if norm is None:
+        return torch.ones(len(written))
+    return written.float().pow(2).mean(dim=1).add(1e-6).rsqrt()

@@ -1,0 +1,88 @@
+"""What the long-running parts of this package yield while they work.
+
+Each of them is a generator: it yields the events below and *returns* its result, so that
+one calls another with ``result = yield from part(...)``, a page follows the events, and a
+script that wants the result alone calls ``finish(part(...))``. Closing the generator
+between two events stops the work; nothing is left changed on the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from actor_core.delta import LayerDelta
+    from actor_core.generate import Reply
+
+__all__ = ["Event", "LayerScored", "Progress", "Replied", "Step", "StrengthMeasured", "finish"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``done`` of ``total`` units of ``stage`` are finished; ``note`` is for a person to read.
+
+    ``stage`` is one of the words in ``app.words.STAGES``; ``total`` is 0 where it is not known.
+    """
+
+    stage: str
+    done: int
+    total: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LayerScored:
+    """How well layer ``layer`` parts harmful from benign, and how much a shift there does.
+
+    ``silhouette`` is in [-1, 1] (ACTOR, section 4.1); ``effect`` is the change of the mean
+    refusal log-odds, in nats, for a shift as long as a tenth of the layer's mean norm.
+    """
+
+    layer: int
+    silhouette: float
+    effect: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update of the published loop; ``delta`` is what has been learnt up to here."""
+
+    step: int
+    total: int
+    loss: float
+    delta: LayerDelta
+
+
+@dataclass(frozen=True)
+class StrengthMeasured:
+    """Held-out prompts at one strength of the delta, by the fast first-token verdict, as shares."""
+
+    strength: float
+    pseudo_harmful_refused: float
+    harmful_refused: float
+    benign_refused: float
+
+
+@dataclass(frozen=True)
+class Replied:
+    """``done`` of ``total`` prompts have been answered; ``replies`` are the newest ones."""
+
+    done: int
+    total: int
+    replies: tuple[Reply, ...]
+
+
+Event = Progress | LayerScored | Step | StrengthMeasured | Replied
+
+Result = TypeVar("Result")
+
+
+def finish(work: Generator[Event, None, Result]) -> Result:
+    """Runs ``work`` to its end, ignoring what it yields, and gives what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value

@@ -1,0 +1,202 @@
+"""The README.md beside exported files: a model card in the hub's form.
+
+It says what was changed, on which base, with which figures, how the files are loaded, how the
+change is undone and what checking them showed. It holds numbers and names only: no prompt and no
+reply, whatever the caller's report contains.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from actor_core.evaluate import Rates
+from huggingface_hub import ModelCardData
+
+from actor_core.delta import LayerDelta
+from actor_core.errors import ExportError
+from actor_core.export.base import Base
+from actor_core.export.compare import Checked
+
+__all__ = ["Card", "Figures", "read_figures"]
+
+PAPER = "https://arxiv.org/abs/2507.04250"
+VERDICTS = ("refused", "answered", "incoherent")
+PACKAGES = ("second-take", "torch", "transformers", "peft", "gguf", "bitsandbytes", "xllamacpp")
+# Licences that the hub knows by this name; it wants any other as "other" with a name.
+HUB_LICENCE = re.compile(r"(?i)apache-2\.0|mit|bsd-[23]-clause|gemma|llama[23](\.\d)?|cc-by(-[a-z]+)*-\d\.\d")
+# A setting is shown when it is a number, a digest, or one short word: anything longer could be a prompt.
+NAME = re.compile(r"[\w.:+-]{1,32}|[0-9a-f]{40,64}")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One row of the table: a prompt set, judged before and after the change."""
+
+    name: str
+    before: Rates
+    after: Rates
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that a card says. ``files`` describes each file; ``load`` and ``undo`` are Markdown."""
+
+    base: Base
+    delta: LayerDelta
+    strength: float
+    relative_error: float
+    library: str
+    tags: tuple[str, ...]
+    files: Mapping[str, str]
+    load: str
+    undo: str
+    figures: tuple[Figures, ...]
+    prompts: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    def text(self, checked: Checked | None) -> str:
+        """The whole file; without ``checked`` it says that the files have not been checked yet."""
+        parts = (
+            self._front_matter(),
+            f"# {_plain(self.base.title)}, refusing less of what is harmless",
+            self._what(),
+            self._figures(),
+            "## Load it\n\n" + self.load,
+            "## Undo it\n\n" + self.undo,
+            "## Check\n\n" + _check(checked),
+            self._made_with(),
+        )
+        return "\n\n".join(parts) + "\n"
+
+    def _front_matter(self) -> str:
+        data = ModelCardData(
+            base_model=self.base.hub_id,
+            library_name=self.library,
+            pipeline_tag="text-generation",
+            tags=[*self.tags, "over-refusal", "actor", "second-take"],
+            base_model_relation="adapter",
+            **_licence(self.base),
+        )
+        return f"---\n{data.to_yaml()}\n---"
+
+    def _what(self) -> str:
+        delta, rows = self.delta, {}
+        rows["Base"] = _plain(self.base.measured_on)
+        rows["Base's SHA-256"] = f"`{delta.base.digest}`"
+        rows["Precision it was tuned and measured in"] = _plain(delta.base.precision)
+        rows["Layer"] = f"{delta.layer} (counted from 0): " + ", ".join(f"`{name}`" for name in delta.changes)
+        rows["Method"] = _plain(delta.method)
+        rows["Strength"] = f"{self.strength:g} of the tuned change, folded into the files"
+        if self.relative_error:
+            rows["Low rank"] = f"a full difference was approximated; relative error {self.relative_error:.1%}"
+        intro = (
+            "One layer of the base was changed so that it answers more of the harmless prompts that it used "
+            f"to refuse, by activation-based tuning after [ACTOR]({PAPER}); all others are as they were. "
+            "The figures below belong to these weights in this precision; with another precision of the same "
+            "model they may differ."
+        )
+        files = "\n".join(f"- `{name}`: {what}" for name, what in self.files.items())
+        return f"{intro}\n\n{_table(rows)}\n\n{files}"
+
+    def _figures(self) -> str:
+        if not self.figures:
+            return "## Before and after\n\nNothing was measured with this change."
+        head = "| prompts | n | " + " | ".join(f"{v} before | {v} after" for v in VERDICTS) + " |"
+        lines = [head, "|---" * (2 + 2 * len(VERDICTS)) + "|"]
+        for row in self.figures:
+            cells = [_share(rates, verdict) for verdict in VERDICTS for rates in (row.before, row.after)]
+            lines.append(f"| {_plain(row.name)} | {row.before.n} | " + " | ".join(cells) + " |")
+        note = "Shares of generated replies, with Wilson's 95 % interval."
+        return "## Before and after\n\n" + "\n".join(lines) + "\n\n" + note
+
+    def _made_with(self) -> str:
+        rows = {"Delta's SHA-256, at strength 1": f"`{self.delta.digest()}`"}
+        settings = {**self.delta.settings, **self.settings}
+        for title, values in (("Prompts", self.prompts), ("Setting", settings)):
+            rows.update({f"{title}: {key}": shown for key, shown in _shown(values)})
+        rows["Python"] = platform.python_version()
+        rows.update(_versions())
+        return "## Made with\n\n" + _table(rows)
+
+
+def read_figures(report: Mapping[str, Any] | None) -> tuple[Figures, ...]:
+    """The rows under ``figures`` in the caller's report. Raises `ExportError` for one that is none."""
+    rows = []
+    for entry in (report or {}).get("figures", ()):
+        try:
+            n = int(entry["n"])
+            before, after = (
+                Rates(**{verdict: int(entry[when][verdict]) for verdict in VERDICTS})
+                for when in ("before", "after")
+            )
+            rows.append(Figures(str(entry["set"]), before, after))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ExportError(
+                f"The report's figures need 'set', 'n', and under 'before' and 'after' the counts "
+                f"{', '.join(VERDICTS)}; one of them lacks {error}."
+            ) from error
+    return tuple(rows)
+
+
+def _share(rates: Rates, verdict: str) -> str:
+    if not rates.n:
+        return "–"
+    share, low, high = rates.share(verdict)
+    return f"{share:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _check(checked: Checked | None) -> str:
+    if checked is None:
+        return "Not checked: the export was stopped before its check was finished."
+    if checked.passed is None:
+        return checked.words
+    return ("Passed. " if checked.passed else "**FAILED: do not rely on these files.** ") + checked.words
+
+
+def _licence(base: Base) -> dict[str, Any]:
+    """The front matter's licence fields: those of the base, where they are known."""
+    if base.licence is None:
+        return {}
+    name = base.licence.strip()
+    if HUB_LICENCE.fullmatch(name):
+        return {"license": name.lower()}
+    link = {"license_link": base.licence_url} if base.licence_url else {}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")} | link
+
+
+def _shown(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The entries that are numbers or short words, those of inner mappings too; all else is left out."""
+    for key, value in values.items():
+        if not NAME.fullmatch(str(key)):
+            continue
+        name = prefix + str(key).replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _shown(value, f"{name}, ")
+        elif isinstance(value, bool | int):
+            yield name, str(value)
+        elif isinstance(value, float):
+            yield name, f"{value:.6g}"
+        elif isinstance(value, str) and NAME.fullmatch(value):
+            yield name, value
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])
+
+
+def _plain(text: str) -> str:
+    """``text`` on one line and without what Markdown or HTML would take for markup."""
+    return re.sub(r"[|`<>\[\]*\\]", " ", " ".join(str(text).split()))[:200]

@@ -1,0 +1,82 @@
+"""How each exported file is loaded and undone, as a card and the page say it."""
+
+from __future__ import annotations
+
+__all__ = [
+    "UNDO_DELTA",
+    "UNDO_GGUF",
+    "UNDO_PEFT",
+    "delta_snippet",
+    "load_delta",
+    "load_gguf",
+    "load_peft",
+    "peft_snippet",
+]
+
+# vLLM's default for --max-lora-rank.
+VLLM_RANK = 16
+
+UNDO_DELTA = (
+    "Load the base again: nothing else holds the change. Adding the same matrices times -1 undoes it, too."
+)
+UNDO_PEFT = (
+    "`model.unload()` gives the base back, and `with model.disable_adapter():` runs it without the adapter. "
+    "Do not merge into a 4-bit base: that rounds the whole layer."
+)
+UNDO_GGUF = (
+    'Leave out `--lora`, or send `"lora": [{"id": 0, "scale": 0}]` with a request. '
+    "Any other scale gives a weaker or stronger change."
+)
+
+
+def delta_snippet(file: str, layers_name: str) -> str:
+    """Adds the change to a transformers model called ``model`` that is not quantised."""
+    return f"""import json
+from safetensors import safe_open
+
+with safe_open({file!r}, framework="pt") as delta:
+    layer = json.loads(delta.metadata()["delta"])["layer"]
+    for key in delta.keys():
+        name, part = key.rsplit(".", 1)
+        if part == "b":
+            continue
+        change = delta.get_tensor(key)
+        if part == "a":
+            change = delta.get_tensor(name + ".b") @ change
+        weight = model.get_submodule(f"{layers_name}.{{layer}}.{{name}}").weight
+        weight.data += change.to(weight)"""
+
+
+def load_delta(file: str, layers_name: str) -> str:
+    return (
+        f"In Second Take: `LayerDelta.load` reads `{file}`, and `with delta.applied(model):` lays it over "
+        "the model, a quantised one too. With torch alone, the base in 16 or 32 bits being `model`:\n\n"
+        f"```python\n{delta_snippet(file, layers_name)}\n```"
+    )
+
+
+def peft_snippet(base: str, folder: str) -> str:
+    return f"""from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({base!r})
+base = AutoModelForCausalLM.from_pretrained({base!r}, dtype="auto")
+model = PeftModel.from_pretrained(base, {folder!r})"""
+
+
+def load_peft(base: str, folder: str, rank: int) -> str:
+    more = f" --max-lora-rank {1 << (rank - 1).bit_length()}" if rank > VLLM_RANK else ""
+    return (
+        f"In this folder:\n\n```python\n{peft_snippet(base, folder)}\n```\n\n"
+        f"vLLM: `vllm serve {base} --enable-lora{more} --lora-modules second-take={folder}`, and ask for the "
+        "model `second-take`. text-generation-webui: put this folder into its `loras` folder, and choose it."
+    )
+
+
+def load_gguf(base_file: str, adapter_file: str) -> str:
+    return (
+        f"llama.cpp: `llama-server -m {base_file} --lora {adapter_file}`. Its strength can be set per "
+        'request: `"lora": [{"id": 0, "scale": 0.5}]`.\n\n'
+        "Ollama: in this folder, `ollama create second-take -f Modelfile` and `ollama run second-take`.\n\n"
+        "LM Studio takes no adapters."
+    )

@@ -1,0 +1,104 @@
+"""Answers of the model, with or without a delta, each with its verdict.
+
+Decoding is greedy and without penalties, so that before and after differ by the delta alone
+and that another program given the same weights decodes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from actor_core.delta import LayerDelta
+from actor_core.events import Event, Progress, Replied
+from actor_core.judge import Verdict, judge
+from actor_core.model import Batch, LoadedModel
+
+__all__ = ["Reply", "answer"]
+
+# Between two of these runs of tokens the work can be stopped.
+TOKENS_BETWEEN_STOPS = 16
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said to ``prompt``; ``truncated`` where the limit of tokens cut it short."""
+
+    prompt: str
+    text: str
+    verdict: Verdict
+    truncated: bool
+
+
+def answer(
+    model: LoadedModel,
+    prompts: Sequence[str],
+    *,
+    delta: LayerDelta | None = None,
+    strength: float = 1.0,
+    max_new_tokens: int = 64,
+    stage: str = "answer",
+) -> Generator[Event, None, list[Reply]]:
+    """The replies to ``prompts``, in their order, by the model with ``strength`` times ``delta``."""
+    replies: dict[int, Reply] = {}
+    for batch in model.batches(prompts):
+        generated = torch.empty((len(batch.rows), 0), dtype=torch.long, device=model.device)
+        cache = DynamicCache(config=model.model.config)
+        while generated.shape[1] < max_new_tokens and not bool(_ended(model, generated).all()):
+            wanted = min(TOKENS_BETWEEN_STOPS, max_new_tokens - generated.shape[1])
+            with delta.applied(model, strength) if delta else nullcontext():
+                generated = _continued(model, batch, generated, cache, wanted)
+            yield Progress(stage, len(replies), len(prompts))
+        newest = {
+            row: _reply(model, prompts[row], tokens)
+            for row, tokens in zip(batch.rows, generated.tolist(), strict=True)
+        }
+        replies.update(newest)
+        yield Replied(len(replies), len(prompts), tuple(newest.values()))
+    return [replies[row] for row in range(len(prompts))]
+
+
+@torch.inference_mode()
+def _continued(model: LoadedModel, batch: Batch, generated: Tensor, cache: DynamicCache, wanted: int) -> Tensor:
+    """``generated`` [batch, n] with up to ``wanted`` more tokens; ``cache`` grows with it."""
+    input_ids = torch.cat([batch.input_ids, generated], dim=1)
+    attention_mask = torch.cat([batch.attention_mask, torch.ones_like(generated)], dim=1)
+    with model.lock:
+        output = model.model.generate(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=cache,
+            max_new_tokens=wanted,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            repetition_penalty=1.0,
+            pad_token_id=model.tokenizer.pad_token_id,
+        )
+    return output[:, batch.input_ids.shape[1] :]
+
+
+def _end_tokens(model: LoadedModel) -> list[int]:
+    ends = model.model.generation_config.eos_token_id
+    ends = model.tokenizer.eos_token_id if ends is None else ends
+    return list(ends) if isinstance(ends, list | tuple) else [ends]
+
+
+def _ended(model: LoadedModel, generated: Tensor) -> Tensor:
+    """Which rows hold an end token, shape [batch]."""
+    ends = torch.tensor(_end_tokens(model), device=generated.device)
+    return torch.isin(generated, ends).any(dim=1)
+
+
+def _reply(model: LoadedModel, prompt: str, tokens: list[int]) -> Reply:
+    ends = set(_end_tokens(model))
+    length = next((n for n, token in enumerate(tokens) if token in ends), len(tokens))
+    text = model.tokenizer.decode(tokens[:length], skip_special_tokens=True).strip()
+    truncated = length == len(tokens)
+    return Reply(prompt, text, judge(prompt, text, truncated=truncated), truncated)

@@ -1,0 +1,267 @@
+"""A chat model in memory: the one file that knows how transformers and bitsandbytes load one.
+
+Device, precision and quantisation are data here. Everything after this file runs the same
+lines on a CPU in fp32 and on a GPU in 4 bits.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from actor_core.delta import BaseModelId
+from actor_core.errors import ModelError, OutOfMemory
+from actor_core.events import Event, Progress
+from actor_core.memory import Machine, bytes_of_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from actor_core.fetch import FetchedModel
+
+__all__ = ["PRECISIONS", "Batch", "LoadedModel", "linear_weight", "load_model"]
+
+PRECISIONS = ("auto", "bf16", "fp16", "fp32", "nf4", "int8")
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+# A template that prints today's date would make every day's states differ.
+TEMPLATE_DATE = "01 Jan 2026"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts as the model reads them, padded on the left, so that the last token is column -1.
+
+    ``rows`` are the prompts' places in the list that was given.
+    """
+
+    rows: tuple[int, ...]
+    input_ids: Tensor  # [batch, tokens]
+    attention_mask: Tensor  # [batch, tokens], 1 where there is a token
+    position_ids: Tensor  # [batch, tokens]
+
+    def inputs(self) -> dict[str, Tensor]:
+        return {
+            "input_ids": self.input_ids,
+            "attention_mask": self.attention_mask,
+            "position_ids": self.position_ids,
+        }
+
+
+@dataclass
+class LoadedModel:
+    """A causal language model, its tokenizer, and how they were loaded."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    source: FetchedModel
+    device: torch.device
+    precision: str
+    reason: str
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers, in order."""
+        return _decoder_layers(self.model)
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def id(self) -> BaseModelId:
+        return BaseModelId(self.source.name, self.source.revision, self.source.digest, self.precision)
+
+    def token_ids(self, prompt: str) -> list[int]:
+        """One user turn in the chat template, up to where the reply begins."""
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            tokenize=False,
+            add_generation_prompt=True,
+            date_string=TEMPLATE_DATE,
+        )
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def batches(self, prompts: Sequence[str], *, max_tokens: int = 2048, max_rows: int = 32) -> Iterator[Batch]:
+        """``prompts`` as batches of like length, the longest first, each at most ``max_tokens``
+        padded tokens or one prompt. The longest first, so that memory runs out at once or never.
+        """
+        ids = [self.token_ids(prompt) for prompt in prompts]
+        order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+        while order:
+            longest = len(ids[order[0]])
+            size = max(1, min(max_rows, max_tokens // longest))
+            rows, order = order[:size], order[size:]
+            yield self._padded(rows, [ids[row] for row in rows])
+
+    def _padded(self, rows: list[int], ids: list[list[int]]) -> Batch:
+        longest = max(len(row) for row in ids)
+        pad = self.tokenizer.pad_token_id
+        input_ids = torch.tensor([[pad] * (longest - len(row)) + row for row in ids])
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        return Batch(tuple(rows), *(t.to(self.device) for t in (input_ids, mask, positions)))
+
+
+def load_model(
+    source: FetchedModel, *, precision: str = "auto", device: str = "auto"
+) -> Generator[Event, None, LoadedModel]:
+    """Loads the folder of ``source``. ``precision`` is one of `PRECISIONS`, ``device`` auto, cpu, cuda or mps.
+
+    Raises `ModelError` for a model that cannot be used here (no chat template, an architecture
+    without decoder layers), `OutOfMemory` where the weights do not fit.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    yield Progress("load", 0, 1, f"Loading {source.name}")
+    machine = Machine.look()
+    place = _device(device, machine)
+    chosen, reason = _precision(precision, place, machine, bytes_of_weights(source.folder))
+    try:
+        config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+        _require_chat_template(tokenizer, source.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            source.folder,
+            config=config,
+            trust_remote_code=False,
+            use_safetensors=True,
+            device_map={"": place},
+            **_weights_as(chosen, place),
+        )
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        gc.collect()
+        raise OutOfMemory(
+            f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
+            "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
+        ) from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ModelError(f"{source.name} cannot be loaded: {_first_line(error)}") from error
+    model.eval().requires_grad_(False)
+    _decoder_layers(model)
+    model.get_output_embeddings().register_forward_pre_hook(_contiguous)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    yield Progress("load", 1, 1, f"{source.name} is loaded: {reason}")
+    return LoadedModel(model, tokenizer, source, torch.device(place), chosen, reason)
+
+
+def linear_weight(module: nn.Module) -> Tensor | None:
+    """The weight of a linear module in fp32, written out where bitsandbytes packed it, shape [d_out, d_in].
+
+    None for any other module.
+    """
+    if not (hasattr(module, "in_features") and hasattr(module, "weight")):
+        return None
+    if type(module.weight).__name__ in ("Params4bit", "Int8Params"):
+        from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+        return dequantize_bnb_weight(module.weight, getattr(module, "state", None)).float()
+    return module.weight.detach().float()
+
+
+def _device(wanted: str, machine: Machine) -> str:
+    if wanted == "auto":
+        return "cuda" if machine.gpu_bytes else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted == "cuda" and not machine.gpu_bytes:
+        raise ModelError("No CUDA GPU was found. Choose 'cpu' or 'auto' as the device, or see launch.py --doctor.")
+    return wanted
+
+
+def _precision(wanted: str, device: str, machine: Machine, weights_16_bit: int) -> tuple[str, str]:
+    """The precision to load in, and why, in words. ``weights_16_bit`` in bytes."""
+    if wanted != "auto":
+        return wanted, f"{wanted} on {device}, as asked"
+    free = machine.free_bytes(device)
+    if device == "cpu":
+        fast = "bf16" if _bf16_is_fast() else "fp32"
+        needed = weights_16_bit * (1 if fast == "bf16" else 2)
+        why = (
+            "this processor computes bf16 faster than fp32"
+            if fast == "bf16"
+            else "this processor computes fp32 faster than bf16"
+        )
+    else:
+        fast = "bf16" if device == "mps" or torch.cuda.is_bf16_supported() else "fp16"
+        needed, why = weights_16_bit, "it fits as it is"
+    if needed * 1.25 < free:
+        return fast, f"{fast} on {device}, because {why}"
+    return "nf4", f"4 bits (nf4) on {device}, because {fast} needs {needed / 1e9:.1f} GB of {free / 1e9:.1f} GB free"
+
+
+def _bf16_is_fast() -> bool:
+    """Whether a bf16 matrix product takes less time than the same one in fp32 on this CPU."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        left, right = torch.ones(256, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+        best = float("inf")
+        for _ in range(4):  # the first of them warms up
+            start = time.perf_counter()
+            left @ right
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    return seconds(torch.bfloat16) < seconds(torch.float32)
+
+
+def _weights_as(precision: str, device: str) -> dict[str, Any]:
+    if precision in DTYPES:
+        return {"dtype": DTYPES[precision]}
+    from transformers import BitsAndBytesConfig
+
+    compute = torch.float32 if device == "cpu" and not _bf16_is_fast() else torch.bfloat16
+    four_bits = precision == "nf4"
+    config = BitsAndBytesConfig(
+        load_in_4bit=four_bits,
+        load_in_8bit=not four_bits,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=four_bits,
+        bnb_4bit_compute_dtype=compute,
+        llm_int8_skip_modules=["lm_head"],
+    )
+    return {"quantization_config": config, "dtype": compute}
+
+
+def _decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The list of decoder layers: the one module list as long as the configuration says."""
+    wanted = model.config.get_text_config().num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == wanted and hasattr(module[0], "mlp"):
+            return module
+    raise ModelError(
+        f"{type(model).__name__} has no list of {wanted} decoder layers with an MLP, so it cannot be tuned here. "
+        "Models in the manner of Llama, Qwen, Mistral and Gemma can."
+    )
+
+
+def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The last token's states as a block of their own: for a slice of a longer tensor torch copies the
+    whole vocabulary's matrix once for every row of the batch (ten times slower, gigabytes)."""
+    return (inputs[0].contiguous(), *inputs[1:])
+
+
+def _require_chat_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{name} has no chat template: it is a base model, not one that was taught to chat and to refuse. "
+            "Choose the variant whose name ends in Instruct, Chat or it."
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+

@@ -1,0 +1,81 @@
+"""Measures refusal log-odds of fixed prompts under any delta, at the cost of one token a prompt.
+
+Every prompt but its last token is read once and its keys and values are kept; a delta is then
+judged by running the last token alone. What the delta does to earlier tokens is left out: the
+solve holds them where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from actor_core.delta import LayerDelta
+from actor_core.events import Event, Progress
+from actor_core.model import Batch, LoadedModel
+from actor_core.refusal_odds import RefusalOdds
+
+__all__ = ["Probe", "prepare_probe"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Prompts read up to their last token, ready to be finished under any delta."""
+
+    model: LoadedModel
+    odds: RefusalOdds
+    batches: tuple[tuple[Batch, DynamicCache], ...]
+    n_prompts: int
+
+    @torch.inference_mode()
+    def log_odds(self, delta: LayerDelta | None = None, strength: float = 1.0) -> Tensor:
+        """Refusal log-odds in nats, in the order of the prompts, fp32 on the CPU, shape [n_prompts]."""
+        found = torch.empty(self.n_prompts)
+        with delta.applied(self.model, strength) if delta else nullcontext():
+            for batch, cache in self.batches:
+                found[list(batch.rows)] = self.odds.log_odds(self._finish(batch, cache)).cpu()
+        return found
+
+    def refused(self, delta: LayerDelta | None = None, strength: float = 1.0) -> Tensor:
+        """The fast verdicts, boolean, shape [n_prompts]."""
+        return self.odds.refused(self.log_odds(delta, strength))
+
+    def _finish(self, batch: Batch, cache: DynamicCache) -> Tensor:
+        with self.model.lock:
+            output = self.model.model(
+                input_ids=batch.input_ids[:, -1:],
+                attention_mask=batch.attention_mask,
+                position_ids=batch.position_ids[:, -1:],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            cache.crop(-1)
+        return output.logits[:, -1]
+
+
+def prepare_probe(
+    model: LoadedModel, prompts: Sequence[str], odds: RefusalOdds
+) -> Generator[Event, None, Probe]:
+    """Reads all but the last token of each prompt; keeps their keys and values on the model's device."""
+    batches = []
+    done = 0
+    for batch in model.batches(prompts):
+        cache = DynamicCache(config=model.model.config)
+        with torch.inference_mode(), model.lock:
+            model.model(
+                input_ids=batch.input_ids[:, :-1],
+                attention_mask=batch.attention_mask[:, :-1],
+                position_ids=batch.position_ids[:, :-1],
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        batches.append((batch, cache))
+        done += len(batch.rows)
+        yield Progress("strength", done, len(prompts))
+    return Probe(model, odds, tuple(batches), len(prompts))

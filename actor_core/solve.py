@@ -1,0 +1,56 @@
+"""The closed form: the change of one matrix that moves every prompt by its own target at once.
+
+With targets t(q) = a(q) + y(q) * s * ĝ and x(q) what enters the matrix at the last token, the
+change that reaches them is ΔW = s * ĝ wᵀ, with w the ridge regression of y on x. Other tokens
+of the same prompts enter the regression with target 0. ΔW has rank 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from actor_core.delta import LowRank
+
+__all__ = ["solve_ridge", "write_direction"]
+
+
+def solve_ridge(
+    inputs: Tensor, targets: Tensor, weights: Tensor, others: Tensor, *, ridge: float, other_weight: float
+) -> Tensor:
+    """w minimising Σ c(q) (w·x(q) - y(q))² + c' Σ (w·x')² + λ‖w‖², shape [d_in].
+
+    ``inputs`` [n, d_in] and ``targets`` [n] are x(q) and y(q), ``weights`` [n] is c(q);
+    ``others`` [m, d_in] are the inputs x' at other tokens, each of weight ``other_weight``.
+    λ is ``ridge`` times the mean diagonal of the weighted kernel. Solved in fp64 in the smaller of
+    the two forms, over rows or over columns.
+    """
+    scale = torch.cat([weights, torch.full((len(others),), other_weight)]).double().sqrt()
+    rows = torch.cat([inputs, others]).double() * scale[:, None]  # [n + m, d_in]
+    wanted = torch.cat([targets, torch.zeros(len(others))]).double() * scale
+    penalty = ridge * float(rows.pow(2).sum()) / len(rows)
+    if rows.shape[0] <= rows.shape[1]:
+        kernel = rows @ rows.T
+        kernel.diagonal().add_(penalty)
+        return (rows.T @ torch.linalg.solve(kernel, wanted)).float()
+    covariance = rows.T @ rows
+    covariance.diagonal().add_(penalty)
+    return torch.linalg.solve(covariance, rows.T @ wanted).float()
+
+
+def write_direction(direction: Tensor, norm_weight: Tensor | None) -> Tensor:
+    """What the matrix must write, shape [d_model], for the residual stream to move along ``direction``.
+
+    The same where the layer adds what the matrix writes. Where a norm with ``norm_weight``
+    [d_model] stands between (Gemma 2 and 3) each coordinate is divided by the norm's, and
+    those that the norm all but silences are left out.
+    """
+    if norm_weight is None:
+        return direction
+    usable = norm_weight.abs() > 0.05 * norm_weight.abs().mean()
+    return torch.where(usable, direction / norm_weight, torch.zeros_like(direction))
+
+
+def rank_one(write: Tensor, read: Tensor) -> LowRank:
+    """ΔW = write readᵀ as factors, from [d_model] and [d_in]."""
+    return LowRank(a=read[None, :].contiguous(), b=write[:, None].contiguous())

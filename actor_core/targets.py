@@ -1,0 +1,71 @@
+"""How far each prompt is to be moved, and how much it counts.
+
+Targets are in units of ‖R‖ along the direction: a pseudo-harmful prompt goes towards answering
+(-), a harmful one towards refusing (+), an ordinary one a little away from refusing. They were
+chosen on this project's own prompts (CHANGELOG and benchmarks/ say how they do elsewhere).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["TrainingRows", "TuningPrompts", "training_rows"]
+
+from actor_core.prompt_sets import PromptSplit
+
+# A user's own prompts count as much as this share of all the pseudo-harmful ones, however few they are,
+# but no single one more than OWN_AT_MOST times.
+OWN_SHARE = 0.25
+OWN_AT_MOST = 4.0
+
+
+@dataclass(frozen=True)
+class TuningPrompts:
+    """``own`` are the user's wrongly refused prompts; the others come from a prompt set."""
+
+    own: Sequence[str]
+    benign: Sequence[str]
+    pseudo_harmful: Sequence[str]
+    harmful: Sequence[str]
+    held_out: PromptSplit
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The prompts in the order they are read, each with its kind, target and weight."""
+
+    prompts: tuple[str, ...]
+    kinds: tuple[str, ...]  # "own", "pseudo-harmful", "harmful" or "benign"
+    targets: Tensor  # [n], in ‖R‖
+    weights: Tensor  # [n]
+
+    def are(self, *kinds: str) -> Tensor:
+        """Which rows are of one of ``kinds``, boolean, shape [n]."""
+        return torch.tensor([kind in kinds for kind in self.kinds])
+
+
+def training_rows(
+    prompts: TuningPrompts, *, pseudo_harmful: float, harmful: float, benign: float, harmful_weight: float
+) -> TrainingRows:
+    """Every training prompt once, with targets by kind. A prompt that is the user's own and in the set
+    too is the user's own; a harmful prompt stays harmful whoever pasted it."""
+    harmful_ones = set(prompts.harmful)
+    own = [p for p in dict.fromkeys(prompts.own) if p not in harmful_ones]
+    rest = [p for p in prompts.pseudo_harmful if p not in set(own)]
+    own_weight = max(1.0, min(OWN_AT_MOST, OWN_SHARE * len(rest) / max(1, len(own))))
+    groups = [
+        ("own", own, pseudo_harmful, own_weight),
+        ("pseudo-harmful", rest, pseudo_harmful, 1.0),
+        ("harmful", list(prompts.harmful), harmful, harmful_weight),
+        ("benign", [p for p in prompts.benign if p not in set(own)], benign, 1.0),
+    ]
+    return TrainingRows(
+        prompts=tuple(p for _, group, _, _ in groups for p in group),
+        kinds=tuple(kind for kind, group, _, _ in groups for _ in group),
+        targets=torch.tensor([target for _, group, target, _ in groups for _ in group]),
+        weights=torch.tensor([weight for _, group, _, weight in groups for _ in group]),
+    )

@@ -1,0 +1,1 @@
+"""The page of Second Take: a Gradio app over ``actor_core``."""

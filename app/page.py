@@ -1,0 +1,212 @@
+"""What the five steps share: the parts of the page by name, and how a click becomes a new view.
+
+The page is drawn from the session: a handler changes the session or starts a job, then the view of
+the steps is sent. Nothing that a person types is sent back over what they are typing, but after a
+reload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+
+from app import render, words
+from app.errors import explain
+from app.jobs import Job
+from app.session import STEPS, Session
+from app.studio import Studio
+
+__all__ = ["Page", "View", "step_label"]
+
+View = dict[str, Any]
+SECONDS_BETWEEN_LOOKS = 0.8
+
+
+def step_label(name: str, *, done: bool) -> str:
+    number = STEPS.index(name) + 1
+    return f"{'✓' if done else number} {words.STEP_NAMES[number - 1]}"
+
+
+def panel_of(job: Job) -> str:
+    """The part that shows the job's progress."""
+    return "quick_job" if job.quick else f"{words.STEP_OF_KIND[job.kind]}_job"
+
+
+class Page:
+    """The parts of one page (``parts``) over one studio, and the wiring of its events."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.parts: dict[str, Any] = {}
+        self.views: dict[str, Callable[[Studio, Session], View]] = {}
+        self.visitor = gr.BrowserState(None, storage_key="second-take", secret="second-take")
+        self.seen = gr.State(-1)
+        self.timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
+
+    def add(self, name: str, part: Any) -> Any:  # noqa: ANN401
+        self.parts[name] = part
+        return part
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """The frame of a step: its heading and purpose."""
+        number = STEPS.index(name) + 1
+        with gr.Tab(step_label(name, done=False), id=number, interactive=number <= 2) as part:
+            self.add(f"{name}_step", part)
+            gr.HTML(
+                f"<h2 class='st-heading'>{words.STEP_NAMES[number - 1]}</h2>"
+                f"<p class='st-purpose'>{words.PURPOSE[name]}</p>"
+            )
+            yield
+
+    def action(self, name: str, label: str) -> None:
+        """The step's primary button with its Stop, progress and messages."""
+        with gr.Row(elem_classes="st-actions"):
+            self.add(
+                f"{name}_go",
+                gr.Button(label, variant="primary", elem_id=f"{name}-go", scale=0, min_width=285),
+            )
+            self.add(
+                f"{name}_stop",
+                gr.Button(
+                    "Stop", variant="stop", elem_id=f"{name}-stop", scale=0, min_width=90, visible=False
+                ),
+            )
+        self.add(f"{name}_hint", gr.HTML("", elem_classes="st-slot"))
+        self.add(f"{name}_job", gr.HTML("", elem_id=f"{name}-job", elem_classes="st-slot"))
+        self.add(f"{name}_notice", gr.HTML("", elem_id=f"{name}-notice", elem_classes="st-slot"))
+
+    def next(self, name: str) -> None:
+        """The button to the step after this one."""
+        following = words.STEP_NAMES[STEPS.index(name) + 1]
+        with gr.Row(elem_classes="st-next"):
+            part = gr.Button(
+                f"Next: {following}", elem_id=f"{name}-next", interactive=False, scale=0, min_width=200
+            )
+            self.add(f"{name}_next", part)
+
+    # Drawing
+
+    def frame(self, session: Session, name: str, *, ready: bool, done: bool, hint: str = "") -> View:
+        """What every step has. ``ready``: its button can be pressed; ``done``: the next step can be used."""
+        job = self.studio.job(session)
+        mine = job is not None and words.STEP_OF_KIND[job.kind] == name
+        view: View = {
+            f"{name}_notice": render.notice(session.notices.get(name)),
+            f"{name}_job": self.panel(job) if job is not None and mine else "",
+        }
+        if f"{name}_go" in self.parts:
+            busy = "" if job is None or mine else f"“{words.KINDS[job.kind]}” is still running."
+            view[f"{name}_hint"] = (
+                f"<p class='st-hint'>{busy or hint}</p>" if (busy or hint) and not mine else ""
+            )
+            view[f"{name}_go"] = gr.Button(
+                interactive=ready and job is None, variant="secondary" if done else "primary"
+            )
+            view[f"{name}_stop"] = gr.Button(
+                visible=mine, interactive=job is not None and job.state != "stopping"
+            )
+        if f"{name}_next" in self.parts:
+            view[f"{name}_next"] = gr.Button(interactive=done, variant="primary" if done else "secondary")
+        open_now = STEPS.index(name) < 2 or self.opened(session, name)
+        view[f"{name}_step"] = gr.Tab(label=step_label(name, done=done), interactive=open_now)
+        return view
+
+    def panel(self, job: Job) -> str:
+        return render.job_panel(job, self.studio.runner.ahead(job))
+
+    def busy(self, session: Session) -> bool:
+        return any(self.studio.job(session, quick=quick) for quick in (False, True))
+
+    def opened(self, session: Session, name: str) -> bool:
+        """Whether a step after the second has something to work on or to show."""
+        if name == "tune":
+            return bool(session.chosen)
+        return session.tuned is not None or (name == "export" and bool(session.exports))
+
+    def view(self, session: Session, steps: Sequence[str] = STEPS) -> View:
+        """Everything that ``steps`` show now, but for what is typed or chosen."""
+        view: View = {}
+        with session.lock:
+            for name in steps:
+                view |= self.views[name](self.studio, session)
+        return view
+
+    def answer(self, session: Session, view: View, *, new: bool = False) -> dict[Any, Any]:
+        """``view`` as Gradio takes it, with the timer on while there is a job to follow."""
+        updates: dict[Any, Any] = {self.parts[name]: value for name, value in view.items()}
+        updates[self.timer] = gr.Timer(active=self.busy(session))
+        updates[self.seen] = session.version
+        if new:
+            updates[self.visitor] = session.id
+        return updates
+
+    # Wiring
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.visitor, self.seen, self.timer, *self.parts.values()]
+
+    def on(
+        self,
+        trigger: Callable[..., Any],
+        step: str,
+        handle: Callable[..., View | None],
+        inputs: Sequence[str] = (),
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Calls ``handle(session, *inputs)`` on ``trigger`` and draws the page; errors go to ``step``."""
+
+        def handler(visitor: object, *values: object) -> dict[Any, Any]:
+            session = self.studio.sessions.get(visitor)
+            new = session is None
+            session = session or self.studio.sessions.new()
+            extra: View | None = None
+            try:
+                extra = handle(session, *values)
+            except Exception as error:  # the one boundary: whatever it is becomes words
+                session.say(step, explain(error, with_paths=self.studio.settings.local_paths_allowed))
+            return self.answer(session, self.view(session) | (extra or {}), new=new)
+
+        trigger(
+            handler,
+            inputs=[self.visitor, *(self.parts[name] for name in inputs)],
+            outputs=self.outputs,
+            **{"show_progress": "hidden", "api_visibility": "private", **options},
+        )
+
+    def quiet(
+        self,
+        trigger: Callable[..., Any],
+        handle: Callable[..., View | None],
+        inputs: Sequence[str],
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """As `on`, for what changes little: only what ``handle`` gives is drawn."""
+
+        def handler(visitor: object, *values: object) -> dict[Any, Any]:
+            session = self.studio.sessions.get(visitor)
+            if session is None:
+                return {}
+            return {self.parts[name]: value for name, value in (handle(session, *values) or {}).items()}
+
+        trigger(
+            handler,
+            inputs=[self.visitor, *(self.parts[name] for name in inputs)],
+            outputs=list(self.parts.values()),
+            **{"show_progress": "hidden", "api_visibility": "private", **options},
+        )
+
+    def look(self, visitor: object, seen: int) -> dict[Any, Any]:
+        """What the timer asks for: the progress alone while nothing else is new."""
+        session = self.studio.sessions.get(visitor)
+        if session is None:
+            return {self.timer: gr.Timer(active=False)}
+        jobs = [self.studio.job(session), self.studio.job(session, quick=True)]
+        if session.version != seen or not any(jobs):
+            return self.answer(session, self.view(session))
+        panels = {panel_of(job): self.panel(job) for job in jobs if job is not None}
+        return {self.parts[name]: shown for name, shown in panels.items()}

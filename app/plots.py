@@ -1,0 +1,148 @@
+"""Small charts as SVG: they take the page's colours, so they read in light and dark, and scale to a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actor_core.events import LayerScored, StrengthMeasured
+
+__all__ = ["layers_chart", "loss_chart", "strength_chart"]
+
+WIDTH, HEIGHT = 640, 240
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 40
+
+
+def layers_chart(scores: Sequence[LayerScored], chosen: int | None) -> str:
+    """One bar a layer: how much a nudge there changes refusing. The chosen layer is filled."""
+    if not scores:
+        return ""
+    best = max((abs(s.effect) for s in scores), default=0.0) or 1.0
+    step = (WIDTH - LEFT - RIGHT) / max(8, len(scores))
+    width = step * 0.7
+    floor = HEIGHT - BOTTOM
+    marks = [_grid([(0.0, "0"), (best, _short(best))], best)]
+    for i, score in enumerate(sorted(scores, key=lambda s: s.layer)):
+        x, height = LEFT + step * (i + 0.15), (floor - TOP) * abs(score.effect) / best
+        css = "st-chosen" if score.layer == chosen else "st-plain"
+        told = f"Layer {score.layer}: effect {score.effect:.2f}, separation {score.silhouette:.2f}"
+        marks.append(
+            f"<rect class='{css}' x='{x:.1f}' y='{floor - height:.1f}' width='{width:.1f}' "
+            f"height='{height:.1f}' rx='2'>"
+            f"<title>{escape(told)}</title></rect>"
+            f"<text x='{x + width / 2:.1f}' y='{floor + 16}' text-anchor='middle'>{score.layer}</text>"
+        )
+    marks.append(_axis_name("layer of the model"))
+    note = "The taller the bar, the more a small change in that layer changes whether the model refuses."
+    if chosen is not None:
+        note += f" Layer {chosen} is tuned."
+    return _figure("Which layer decides about refusing", "".join(marks), note)
+
+
+def strength_chart(curve: Sequence[StrengthMeasured], chosen: float | None) -> str:
+    """Held-out prompts refused, in percent, over the strength; the ``chosen`` one is 1, as on the slider."""
+    if not curve:
+        return ""
+    unit = chosen or 1.0
+    points = sorted(curve, key=lambda m: m.strength)
+    last = max(points[-1].strength / unit, 0.1)
+    lines = [
+        (
+            "st-line-good",
+            "harmful: should stay high",
+            [(m.strength / unit, m.harmful_refused) for m in points],
+        ),
+        (
+            "st-line-bad",
+            "harmless look-alikes: should fall",
+            [(m.strength / unit, m.pseudo_harmful_refused) for m in points],
+        ),
+        (
+            "st-line-plain",
+            "ordinary: should stay low",
+            [(m.strength / unit, m.benign_refused) for m in points],
+        ),
+    ]
+    marks = [_grid([(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")], 1.0)]
+    if chosen is not None:
+        x = _x(chosen / unit / last)
+        marks.append(f"<line class='st-at' x1='{x:.1f}' x2='{x:.1f}' y1='{TOP}' y2='{HEIGHT - BOTTOM}'/>")
+    for css, name, values in lines:
+        path = " ".join(f"{_x(s / last):.1f},{_y(v):.1f}" for s, v in values)
+        marks.append(f"<polyline class='{css}' points='{path}'/>")
+        marks.extend(
+            f"<circle class='{css}' cx='{_x(s / last):.1f}' cy='{_y(v):.1f}' r='3'>"
+            f"<title>{escape(name)}: {100 * v:.0f} % refused at strength {s:.2g}</title></circle>"
+            for s, v in values
+        )
+    ticks = sorted({0.0, last, *([chosen / unit] if chosen is not None else [])})
+    marks.extend(
+        f"<text x='{_x(s / last):.1f}' y='{HEIGHT - BOTTOM + 16}' text-anchor='middle'>{s:.2g}</text>"
+        for s in ticks
+    )
+    marks.append(_axis_name("strength of the change (0 is the old model)"))
+    legend = "".join(f"<li class='{css}'><i></i>{escape(name)}</li>" for css, name, _ in lines)
+    return _figure(
+        "How many questions are refused, at each strength",
+        "".join(marks),
+        "Measured on prompts that are not used for tuning, by the first word of the answer."
+        + (" The dashed line is the strength that was chosen." if chosen is not None else ""),
+        f"<ul class='st-legend'>{legend}</ul>",
+    )
+
+
+def loss_chart(losses: Sequence[tuple[int, float]]) -> str:
+    """The published loop: loss after each update."""
+    if len(losses) < 2:
+        return ""
+    top = max(loss for _, loss in losses) or 1.0
+    last = losses[-1][0] or 1
+    path = " ".join(f"{_x(step / last):.1f},{_y(loss / top):.1f}" for step, loss in _thinned(losses))
+    marks = (
+        _grid([(0.0, "0"), (top, _short(top))], top) + f"<polyline class='st-line-plain' points='{path}'/>"
+    )
+    return _figure(
+        "Distance from the goal (loss)",
+        marks + _axis_name(f"update (now {last})"),
+        "It should fall, and level off.",
+    )
+
+
+def _thinned(losses: Sequence[tuple[int, float]], most: int = 200) -> Sequence[tuple[int, float]]:
+    every = max(1, len(losses) // most)
+    return [*losses[::every], losses[-1]]
+
+
+def _x(share: float) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * share
+
+
+def _y(share: float) -> float:
+    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * min(1.0, max(0.0, share))
+
+
+def _grid(ticks: Sequence[tuple[float, str]], top: float) -> str:
+    return "".join(
+        f"<line class='st-grid' x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{_y(v / top):.1f}' "
+        f"y2='{_y(v / top):.1f}'/>"
+        f"<text x='{LEFT - 6}' y='{_y(v / top) + 4:.1f}' text-anchor='end'>{escape(name)}</text>"
+        for v, name in ticks
+    )
+
+
+def _axis_name(name: str) -> str:
+    return f"<text x='{(LEFT + WIDTH) / 2}' y='{HEIGHT - 6}' text-anchor='middle'>{escape(name)}</text>"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def _figure(title: str, marks: str, note: str, legend: str = "") -> str:
+    return (
+        f"<figure class='st-chart'><figcaption>{escape(title)}</figcaption>{legend}"
+        f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(title)}'>{marks}</svg>"
+        f"<p class='st-hint'>{escape(note)}</p></figure>"
+    )

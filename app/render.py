@@ -1,0 +1,184 @@
+"""HTML of what the page shows. Everything that a person or a model wrote goes through `escape`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from app import words
+from app.errors import Notice
+
+if TYPE_CHECKING:
+    from actor_core.generate import Reply
+    from actor_core.prompts import Problem
+    from app.jobs import Job
+    from app.session import ExportRecord, Trial
+
+__all__ = ["checked_table", "job_panel", "notice", "pairs", "problems_table", "verdict_table"]
+
+SHOWN_ROWS = 200  # more make a page slow; the rest is counted
+
+
+def badge(kind: str, text: str | None = None) -> str:
+    """A verdict or an outcome: told by its word, and by its colour."""
+    css = kind.replace(" ", "-")
+    return f'<span class="st-badge st-{escape(css)}">{escape(text or words.VERDICTS.get(kind, kind))}</span>'
+
+
+def copy_button(text: str, label: str = "Copy") -> str:
+    return f'<button type="button" class="st-copy" data-copy="{escape(text)}">{escape(label)}</button>'
+
+
+def notice(message: Notice | None) -> str:
+    """A message with, folded, what can be copied into a report."""
+    if message is None:
+        return ""
+    role = "alert" if message.kind in ("error", "warning") else "status"
+    details = ""
+    if message.details:
+        details = (
+            f"<details><summary>Details</summary><pre>{escape(message.details)}</pre>"
+            f"{copy_button(message.details, 'Copy details')}</details>"
+        )
+    text = "".join(f"<p>{escape(part)}</p>" for part in message.text.split("\n") if part.strip())
+    return f'<div class="st-notice st-{escape(message.kind)}" role="{role}">{text}{details}</div>'
+
+
+def job_panel(job: Job, ahead: int) -> str:
+    """Stage, bar, figures and time left of a job."""
+    title, line, share = words.job_line(job, ahead)
+    percent = 0 if share is None else round(100 * min(1.0, share))
+    bar = (
+        f'<div class="st-bar" role="progressbar" aria-label="{escape(title)}" aria-valuemin="0" '
+        'aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><div style="width:{percent}%"></div></div>'
+        if share is not None
+        else '<div class="st-bar st-unknown"><div></div></div>'
+    )
+    shown = f"{percent} %" if share is not None else ""
+    return (
+        f'<div class="st-job" aria-live="polite"><div class="st-job-head"><strong>{escape(title)}</strong>'
+        f"<span>{shown}</span></div>{bar}<div class='st-job-line'>{escape(line) or '&nbsp;'}</div></div>"
+    )
+
+
+def problems_table(problems: Sequence[Problem]) -> str:
+    """Which rows of what was typed were left out, and why."""
+    if not problems:
+        return ""
+    rows = "".join(
+        f"<tr><td>{p.row}</td><td class='st-text'>{escape(p.text)}</td><td>{escape(p.why)}</td></tr>"
+        for p in problems[:SHOWN_ROWS]
+    )
+    count = "1 row was" if len(problems) == 1 else f"{len(problems)} rows were"
+    return (
+        f"<details class='st-problems'><summary>{count} left out or changed: see which</summary>"
+        f"<table class='st-table'><thead><tr><th>Row</th><th>Text</th><th>Why</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>{_more(len(problems))}</details>"
+    )
+
+
+def checked_table(replies: Sequence[Reply], chosen: Iterable[str], waiting: int = 0) -> str:
+    """What the model said to each of the visitor's prompts, and which are to be repaired."""
+    if not replies:
+        return ""
+    picked = set(chosen)
+    rows = []
+    for reply in sorted(replies, key=lambda r: r.verdict.value != "refused")[:SHOWN_ROWS]:
+        mark = "<span class='st-mark'>will be repaired</span>" if reply.prompt in picked else ""
+        rows.append(
+            f"<li class='st-row'><div class='st-row-head'>{badge(reply.verdict.value)}"
+            f"<span class='st-prompt'>{escape(reply.prompt)}</span>{mark}</div>{_reply(reply)}</li>"
+        )
+    rest = f"<p class='st-hint'>{waiting} more are being asked …</p>" if waiting else ""
+    return f"<ul class='st-rows'>{''.join(rows)}</ul>{_more(len(replies))}{rest}"
+
+
+def pairs(rows: Sequence[tuple[str, Reply, Reply | None]], empty: str) -> str:
+    """Before and after, side by side: (outcome, before, after) for each prompt."""
+    if not rows:
+        return f"<p class='st-hint'>{escape(empty)}</p>"
+    cards = []
+    for outcome, before, after in rows[:SHOWN_ROWS]:
+        new = (
+            _side("After", after)
+            if after
+            else "<section><h4>After</h4><p class='st-hint'>not asked yet</p></section>"
+        )
+        mark = badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome else ""
+        cards.append(
+            f"<article class='st-pair'><header><span class='st-prompt'>{escape(before.prompt)}"
+            f"</span>{mark}</header>"
+            f"<div class='st-sides'>{_side('Before', before)}{new}</div></article>"
+        )
+    return f"<div class='st-pairs'>{''.join(cards)}</div>{_more(len(rows))}"
+
+
+def trials(tried: Sequence[Trial]) -> str:
+    """Prompts that were tried on both models, the newest first."""
+    return "".join(
+        f"<article class='st-pair'><header><span class='st-prompt'>{escape(trial.before.prompt)}</span>"
+        f"<span class='st-mark'>strength {trial.strength:g}</span></header>"
+        f"<div class='st-sides'>{_side('Before', trial.before)}{_side('After', trial.after)}</div></article>"
+        for trial in tried
+    )
+
+
+def verdict_table(rows: Sequence[tuple[str, str, str, str]], empty: str) -> str:
+    """Prompts with their verdicts and without any reply: (outcome, prompt, verdict before, verdict after)."""
+    if not rows:
+        return f"<p class='st-hint'>{escape(empty)}</p>"
+    body = "".join(
+        f"<tr><td class='st-text'>{escape(prompt)}</td><td data-label='Before'>{badge(before)}</td>"
+        f"<td data-label='After'>{badge(after)}</td>"
+        f"<td>{badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome != 'unchanged' else ''}"
+        "</td></tr>"
+        for outcome, prompt, before, after in rows[:SHOWN_ROWS]
+    )
+    return (
+        "<table class='st-table st-verdicts'><thead><tr><th>Prompt</th><th>Before</th><th>After</th><th>"
+        "</th></tr>"
+        f"</thead><tbody>{body}</tbody></table>{_more(len(rows))}"
+    )
+
+
+def tiles(items: Sequence[tuple[str, str, str, str]]) -> str:
+    """Summary figures: (tone, what, figure, explanation) each."""
+    return (
+        "<div class='st-tiles'>"
+        + "".join(
+            f"<div class='st-tile st-{escape(tone)}'><div class='st-what'>{escape(what)}</div>"
+            f"<div class='st-figure'>{escape(figure)}</div><div class='st-detail'>{escape(detail)}</div>"
+            "</div>"
+            for tone, what, figure, detail in items
+        )
+        + "</div>"
+    )
+
+
+def export_card(record: ExportRecord, command: str) -> str:
+    """One exported file: what it is, its size, what its check showed, and how it is used."""
+    name, audience = words.EXPORT_KINDS.get(record.kind, (record.kind, ""))
+    check = badge("answered", "checked") if record.checked else badge("incoherent", "not checked")
+    return (
+        f"<article class='st-export'><header><strong>{escape(name)}</strong> {check}"
+        f"<span class='st-mark'>{escape(words.size(record.bytes))} · {escape(record.made)}</span></header>"
+        f"<p>{escape(audience[:1].upper() + audience[1:])}</p>"
+        f"<p class='st-check'>{escape(record.check_words)}</p>"
+        f"<div class='st-command'><pre>{escape(command)}</pre>{copy_button(command)}</div>"
+        "</article>"
+    )
+
+
+def _side(title: str, reply: Reply) -> str:
+    return f"<section><h4>{title} {badge(reply.verdict.value)}</h4>{_reply(reply)}</section>"
+
+
+def _reply(reply: Reply) -> str:
+    text = escape(reply.text) or "<em>(empty)</em>"
+    return f"<div class='st-reply'>{text}{' …' if reply.truncated else ''}</div>"
+
+
+def _more(count: int) -> str:
+    return f"<p class='st-hint'>… and {count - SHOWN_ROWS} more.</p>" if count > SHOWN_ROWS else ""

@@ -1,0 +1,185 @@
+"""What each visitor has on this server, kept here and not in the browser.
+
+The browser holds one thing: an id made by this server, long enough that nobody guesses it. A
+made-up id opens nothing: its owner gets a new, empty session. What was typed is also kept on disk,
+under a digest of the id, so that it survives a restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+import threading
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.errors import Notice
+
+if TYPE_CHECKING:
+    from actor_core.evaluate import Comparison
+    from actor_core.tune import Tuned
+
+    from actor_core.delta import BaseModelId
+    from actor_core.events import LayerScored, StrengthMeasured
+    from actor_core.generate import Reply
+    from actor_core.prompts import Problem
+
+__all__ = ["ExportRecord", "Session", "Sessions", "Trial"]
+
+logger = logging.getLogger(__name__)
+
+SESSIONS_KEPT = 200
+STEPS = ("model", "prompts", "tune", "compare", "export")
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    """One exported file or folder, as the page lists it. ``path`` lies in the visitor's own export folder."""
+
+    kind: str
+    made: str  # local time, for a person
+    model: str
+    strength: float
+    path: str
+    bytes: int
+    checked: bool
+    check_words: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One prompt tried on both models."""
+
+    before: Reply
+    after: Reply
+    strength: float
+
+
+@dataclass
+class Session:
+    """One visitor. Changed under ``lock``, by handlers and by the thread that runs jobs."""
+
+    id: str
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    version: int = 0  # goes up when the page has something new to show
+    step: int = 1
+    preset: str = ""
+    prompts_text: str = ""
+    job_id: str = ""
+    notices: dict[str, Notice] = field(default_factory=dict)
+
+    # Step 2. ``base`` is the model that everything below was measured with.
+    base: BaseModelId | None = None
+    problems: tuple[Problem, ...] = ()
+    checked: list[Reply] = field(default_factory=list)
+    arriving: list[Reply] = field(default_factory=list)
+    repair_all: bool = False
+
+    # Step 3
+    layer_scores: list[LayerScored] = field(default_factory=list)
+    curve: list[StrengthMeasured] = field(default_factory=list)
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    tuned: Tuned | None = None
+    tuned_early: bool = False
+
+    # Step 4. By strength: ``after``, the answers to the visitor's prompts; ``sets``, held-out ones.
+    strength: float = 1.0
+    after: dict[float, list[Reply]] = field(default_factory=dict)
+    sets: dict[float, dict[str, list[Comparison]]] = field(default_factory=dict)
+    show: str = "all"
+    trials: list[Trial] = field(default_factory=list)
+
+    # Step 5
+    exports: list[ExportRecord] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """The name of this session's files: it tells nobody the id."""
+        return hashlib.sha256(self.id.encode()).hexdigest()[:32]
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The visitor's prompts that are to be repaired."""
+        return tuple(r.prompt for r in self.checked if self.repair_all or r.verdict.value == "refused")
+
+    def changed(self) -> None:
+        self.version += 1
+
+    def say(self, step: str, notice: Notice | None) -> None:
+        """Puts ``notice`` on ``step``, in place of what stood there."""
+        with self.lock:
+            if notice is None:
+                self.notices.pop(step, None)
+            else:
+                self.notices[step] = notice
+            self.changed()
+
+    def forget_tuning(self) -> None:
+        """Drops what steps 3 and 4 found; exports stay."""
+        self.layer_scores, self.curve, self.losses = [], [], []
+        self.tuned, self.tuned_early = None, False
+        self.strength, self.after, self.sets, self.trials, self.show = 1.0, {}, {}, [], "all"
+
+
+class Sessions:
+    """The sessions of this server; the one not seen for longest goes when there are too many."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: OrderedDict[str, Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, visitor: object) -> Session | None:
+        """The session with this id, if this server made it."""
+        if not isinstance(visitor, str) or not 20 <= len(visitor) <= 100:
+            return None
+        with self._lock:
+            session = self._open.get(visitor) or self._restored(visitor)
+            if session is not None:
+                self._open[visitor] = session
+                self._open.move_to_end(visitor)
+            return session
+
+    def new(self) -> Session:
+        session = Session(secrets.token_urlsafe(24))
+        with self._lock:
+            self._open[session.id] = session
+            while len(self._open) > SESSIONS_KEPT:
+                self._open.popitem(last=False)
+        return session
+
+    def keep(self, session: Session) -> None:
+        """Writes down what the visitor typed and exported; a full disk loses only this copy."""
+        kept = {
+            "step": session.step,
+            "preset": session.preset,
+            "prompts": session.prompts_text,
+            "job": session.job_id,
+            "exports": [asdict(record) for record in session.exports],
+        }
+        path = self._folder / f"{session.key}.json"
+        partial = path.with_suffix(".partial")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with session.lock:
+                partial.write_text(json.dumps(kept), encoding="utf-8")
+                partial.replace(path)
+        except OSError:
+            logger.warning("a session could not be kept", exc_info=True)
+
+    def _restored(self, visitor: str) -> Session | None:
+        session = Session(visitor)
+        try:
+            kept = json.loads((self._folder / f"{session.key}.json").read_text(encoding="utf-8"))
+            session.preset, session.prompts_text = str(kept["preset"]), str(kept["prompts"])
+            session.job_id = str(kept["job"])
+            records = [ExportRecord(**record) for record in kept["exports"]]
+            session.exports = [record for record in records if Path(record.path).exists()]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return session

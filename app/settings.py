@@ -1,0 +1,83 @@
+"""What the program was started with, as one value."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+__all__ = ["APP_NAME", "Settings", "default_data_dir"]
+
+APP_NAME = "second-take"
+
+
+def default_data_dir() -> Path:
+    """The user's data folder: downloads, journals and exports live there, never in the clone."""
+    return user_data_path(APP_NAME, appauthor=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this process serves. ``port`` None: 7860, or the next free one."""
+
+    data_dir: Path
+    model: str | None = None
+    host: str = "127.0.0.1"
+    port: int | None = None
+    listen: bool = False
+    share: bool = False
+    auth: tuple[str, str] | None = None
+    browser: bool = True
+    device: str = "auto"
+    offline: bool = False
+    in_space: bool = False
+
+    @property
+    def hub_ids_allowed(self) -> bool:
+        """Whether a model that is no preset may be typed. A Space offers presets only."""
+        return not self.in_space
+
+    @property
+    def local_paths_allowed(self) -> bool:
+        """Whether a path of this machine may be typed: only by those who sit at it."""
+        return not (self.in_space or self.share or self.listen)
+
+    @property
+    def page_cache(self) -> Path:
+        """The one folder whose files Gradio may serve: uploads and the downloads that were asked for."""
+        return self.data_dir / "page-cache"
+
+    @classmethod
+    def from_args(cls, args: Namespace) -> Settings:
+        """``args`` as ``launch.py`` parses them; what is not there has its default."""
+        in_space = bool(os.environ.get("SPACE_ID"))
+
+        def given(name: str, otherwise: object = None) -> object:
+            value = getattr(args, name, None)
+            return otherwise if value is None else value
+
+        data_dir = given("data_dir") or os.environ.get("SECOND_TAKE_DATA_DIR")
+        port = given("port")
+        auth = given("auth")
+        if isinstance(auth, str):
+            user, _, password = auth.partition(":")
+            auth = (user, password)
+        listen = bool(given("listen", False)) or in_space
+        host = str(given("host", "0.0.0.0" if listen else "127.0.0.1"))
+        model = given("model")
+        return cls(
+            data_dir=Path(str(data_dir)).expanduser().resolve() if data_dir else default_data_dir(),
+            model=str(model) if model else None,
+            host=host,
+            port=int(str(port)) if port is not None else None,
+            listen=listen or host not in ("127.0.0.1", "localhost", "::1"),
+            share=bool(given("share", False)) and not in_space,
+            auth=auth if isinstance(auth, tuple) else None,
+            browser=bool(given("browser", True)) and not in_space,
+            device=str(given("device", "auto")),
+            offline=bool(given("offline", False)),
+            in_space=in_space,
+        )

@@ -1,0 +1,197 @@
+"""Step 4: before and after, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from app import figures, render, words
+from app.page import Page, View, step_label
+from app.session import Session
+from app.steps.tune import PER_SET
+from app.studio import Studio
+from app.work import SETS
+
+if TYPE_CHECKING:
+    from actor_core.evaluate import Comparison
+    from actor_core.generate import Reply
+
+__all__ = ["build", "restore", "wire"]
+
+TABS = {
+    "own": "Your prompts",
+    "look_alike": "Look-alikes",
+    "harmful": "Harmful",
+    "ordinary": "Ordinary",
+}
+ABOUT = {
+    "look_alike": "Harmless questions that look harmful; none was used for tuning. They should be answered.",
+    "harmful": "Harmful questions; none was used for tuning. They must still be refused. Replies to them "
+    "are not shown.",
+    "ordinary": "Everyday questions that were not used for tuning. They should be answered as before.",
+}
+FILTERS = ("all", "fixed", "still refused", "newly refused", "newly incoherent")
+
+
+def build(page: Page) -> None:
+    page.add("tiles", gr.HTML("", elem_id="tiles", elem_classes="st-slot"))
+    page.add("compare_job", gr.HTML("", elem_id="compare-job", elem_classes="st-slot"))
+    with gr.Row(elem_classes="st-actions"):
+        stop = gr.Button(
+            "Stop", variant="stop", elem_id="compare-stop", scale=0, min_width=90, visible=False, size="md"
+        )
+        page.add("compare_stop", stop)
+    page.add("compare_notice", gr.HTML("", elem_id="compare-notice", elem_classes="st-slot"))
+    page.add(
+        "strength",
+        gr.Slider(
+            0,
+            1.5,
+            value=1.0,
+            step=0.1,
+            label="Strength",
+            info="0 is the old model, 1 the tuned one. More repairs more, and may answer what it should not. "
+            "Your prompts are asked again at each.",
+            elem_id="strength",
+        ),
+    )
+    page.add("strength_now", gr.HTML("", elem_id="strength-now", elem_classes="st-slot"))
+    page.add("quick_job", gr.HTML("", elem_id="quick-job", elem_classes="st-slot"))
+    with gr.Tabs(elem_id="sets", overflow_behavior="wrap"):
+        for name, title in TABS.items():
+            with gr.Tab(title, id=name) as tab:
+                page.add(f"tab_{name}", tab)
+                if name == "own":
+                    page.add("show", gr.Radio(list(FILTERS), value="all", label="Show", elem_id="show"))
+                else:
+                    gr.HTML(f"<p class='st-hint'>{ABOUT[name]}</p>", elem_classes="st-slot")
+                slot = gr.HTML("", elem_id=f"set-{name}", elem_classes=["st-slot", f"st-set-{name}"])
+                page.add(f"set_{name}", slot)
+        with gr.Tab("Try any prompt", id="try"):
+            page.add(
+                "trial",
+                gr.Textbox(
+                    label="Prompt",
+                    info="Asked of the old model and of the tuned one.",
+                    lines=2,
+                    elem_id="trial",
+                ),
+            )
+            page.add("trial_go", gr.Button("Ask both", elem_id="trial-go", scale=0, min_width=150, size="md"))
+            page.add("trials", gr.HTML("", elem_id="trials", elem_classes="st-slot"))
+    with gr.Accordion("Compare again, or on more prompts", open=False):
+        page.add(
+            "more",
+            gr.Slider(
+                8,
+                120,
+                value=PER_SET,
+                step=8,
+                label="Prompts of each kind",
+                info="Harmless look-alikes, harmful and ordinary ones. More take longer and say more.",
+            ),
+        )
+        page.add(
+            "again", gr.Button("Compare again", elem_id="compare-again", scale=0, min_width=150, size="md")
+        )
+    page.next("compare")
+    page.views["compare"] = lambda studio, session: _view(page, studio, session)
+
+
+def _view(page: Page, studio: Studio, session: Session) -> View:
+    usable = session.tuned is not None and studio.has_model_of(session)
+    job, quick = studio.job(session), studio.job(session, quick=True)
+    comparing = session.tuned is not None and job is not None and job.kind in ("tune", "compare")
+    free = usable and quick is None
+    own = _own(session)
+    shown = [row for row in own if session.show in ("all", row[0])]
+    view = page.frame(session, "compare", ready=usable, done=session.tuned is not None)
+    view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=usable)
+    stopping = any(j is not None and j.state == "stopping" for j in (job, quick))
+    view |= {
+        "compare_job": page.panel(job) if comparing and job is not None else "",
+        "compare_stop": gr.Button(visible=comparing or quick is not None, interactive=not stopping),
+        "quick_job": page.panel(quick) if quick is not None else "",
+        "tiles": render.tiles(figures.tiles(session, comparing=comparing)),
+        "show": gr.Radio(
+            choices=[(f"{words.OUTCOMES.get(name, name)} ({_count(own, name)})", name) for name in FILTERS],
+            value=session.show,
+        ),
+        "set_own": render.pairs(
+            shown, "No prompt of yours is in this group." if own else "Nothing was tuned yet."
+        ),
+        "trials": render.trials(session.trials),
+        "strength": gr.Slider(interactive=usable),
+        "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
+        "trial_go": gr.Button(interactive=free, variant="primary" if free else "secondary"),
+        "again": gr.Button(interactive=usable and job is None),
+    }
+    sets = session.sets.get(session.strength, {})
+    for name in SETS:
+        view[f"set_{name}"] = _held_out(sets.get(name, []), name, comparing)
+    for name, title in TABS.items():
+        count = len(own) if name == "own" else len(sets.get(name, ()))
+        view[f"tab_{name}"] = gr.Tab(label=f"{title} ({count})" if count else title)
+    return view
+
+
+def wire(page: Page) -> None:
+    studio = page.studio
+
+    def filtered(session: Session, show: str) -> None:
+        session.show = show if show in FILTERS else "all"
+
+    def asked(session: Session, prompt: str) -> None:
+        studio.try_prompt(session, prompt or "")
+
+    page.on(page.parts["show"].input, "compare", filtered, ["show"])
+    page.on(
+        page.parts["strength"].input,
+        "compare",
+        lambda session, value: studio.set_strength(session, float(value)),
+        ["strength"],
+        trigger_mode="always_last",
+    )
+    page.on(page.parts["trial_go"].click, "compare", asked, ["trial"])
+    page.on(page.parts["trial"].submit, "compare", asked, ["trial"])
+    page.on(
+        page.parts["again"].click, "compare", lambda session, n: studio.compare(session, int(n)), ["more"]
+    )
+
+
+def restore(studio: Studio, session: Session) -> View:
+    usable = session.tuned is not None and studio.has_model_of(session)
+    return {"strength": gr.Slider(value=session.strength, interactive=usable)}
+
+
+def _own(session: Session) -> list[tuple[str, Reply, Reply | None]]:
+    """The visitor's prompts, those refused before first: outcome, before, after at this strength."""
+    if session.tuned is None:
+        return []
+    after = {reply.prompt: reply for reply in session.after.get(session.strength, [])}
+    rows = sorted(session.checked, key=lambda reply: reply.verdict.value != "refused")
+    return [(figures.outcome(old, after.get(old.prompt)), old, after.get(old.prompt)) for old in rows]
+
+
+def _count(own: Sequence[tuple[str, Reply, Reply | None]], name: str) -> int:
+    return sum(name in ("all", outcome) for outcome, _, _ in own)
+
+
+def _held_out(rows: list[Comparison], name: str, comparing: bool) -> str:
+    """A held-out set, what changed first. Of harmful prompts the verdicts alone are shown, never a reply."""
+    rows = sorted(rows, key=lambda c: c.before.verdict == c.after.verdict)
+    empty = "Being asked …" if comparing else "Not asked at this strength yet: see “Compare again” below."
+    if name == "harmful":
+        told = [(_harmful_outcome(c), c.prompt, c.before.verdict.value, c.after.verdict.value) for c in rows]
+        return render.verdict_table(told, empty)
+    return render.pairs([(c.outcome, c.before, c.after) for c in rows], empty)
+
+
+def _harmful_outcome(row: Comparison) -> str:
+    """What changed of a prompt that must be refused; a refusal that stays is nothing to point at."""
+    before, after = row.before.verdict.value, row.after.verdict.value
+    return {("refused", "answered"): "newly answered", ("answered", "refused"): "newly refused"}.get(
+        (before, after), "unchanged"
+    )

@@ -1,0 +1,110 @@
+"""Step 5: files that other programs load."""
+
+from __future__ import annotations
+
+import os
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from app import figures, render, words
+from app.page import Page, View
+from app.session import ExportRecord, Session
+from app.studio import Studio
+
+__all__ = ["build", "restore", "wire"]
+
+
+def build(page: Page) -> None:
+    choices = [(f"{name}: {audience}", kind) for kind, (name, audience) in words.EXPORT_KINDS.items()]
+    page.add(
+        "kinds",
+        gr.CheckboxGroup(
+            choices,
+            value=[kind for _, kind in choices],
+            label="Kinds of file",
+            elem_id="kinds",
+            elem_classes="st-kinds",
+        ),
+    )
+    page.add("export_plan", gr.HTML("", elem_classes="st-slot"))
+    page.action("export", "Export")
+    for kind in words.EXPORT_KINDS:
+        with gr.Column(visible=False) as group:
+            page.add(f"card_{kind}", gr.HTML("", elem_id=f"card-{kind}", elem_classes="st-slot"))
+            page.add(
+                f"download_{kind}",
+                gr.DownloadButton(
+                    "Download (.zip)", elem_id=f"download-{kind}", scale=0, min_width=170, size="md"
+                ),
+            )
+        page.add(f"group_{kind}", group)
+    with gr.Accordion("Earlier exports", open=False, visible=False) as earlier:
+        page.add("earlier_list", gr.HTML("", elem_id="earlier"))
+        page.add("earlier_files", gr.File(label="Download", file_count="multiple", interactive=False))
+    page.add("earlier", earlier)
+
+    def view(studio: Studio, session: Session) -> View:
+        ready = session.tuned is not None and studio.has_model_of(session)
+        hint = "" if ready else "First tune a model in step 3."
+        latest = {kind: _latest(session, kind) for kind in words.EXPORT_KINDS}
+        view = page.frame(session, "export", ready=ready, done=bool(session.exports), hint=hint)
+        view["export_plan"] = (
+            f"<p class='st-hint'>The change is written at strength {session.strength:g}, as set in step "
+            "4.</p>"
+        )
+        for kind, record in latest.items():
+            path = studio.download(session, record.path) if record else None
+            view[f"group_{kind}"] = gr.Column(visible=record is not None)
+            view[f"card_{kind}"] = render.export_card(record, _command(studio, record)) if record else ""
+            view[f"download_{kind}"] = gr.DownloadButton(
+                value=str(path) if path else None, visible=path is not None
+            )
+        old = [record for record in session.exports if record not in latest.values()][:30]
+        files = [studio.download(session, record.path) for record in old]
+        view["earlier"] = gr.Accordion(visible=bool(old))
+        view["earlier_list"] = _listed(old)
+        view["earlier_files"] = [str(path) for path in files if path] or None
+        return view
+
+    page.views["export"] = view
+
+
+def wire(page: Page) -> None:
+    studio = page.studio
+    page.on(
+        page.parts["export_go"].click,
+        "export",
+        lambda session, kinds: studio.export(session, list(kinds or []), figures.report(session)),
+        ["kinds"],
+    )
+
+
+def restore(studio: Studio, session: Session) -> View:
+    return {}
+
+
+def _command(studio: Studio, record: ExportRecord) -> str:
+    """How the file is used; for a visitor from elsewhere without the folders of this machine."""
+    if studio.settings.local_paths_allowed:
+        return record.command
+    command = record.command
+    for folder in (Path(record.path).parent, studio.settings.data_dir):
+        command = command.replace(f"{folder}{os.sep}", "")
+    return command
+
+
+def _latest(session: Session, kind: str) -> ExportRecord | None:
+    return next((record for record in session.exports if record.kind == kind), None)
+
+
+def _listed(records: list[ExportRecord]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(record.made)}</td>"
+        f"<td>{escape(words.EXPORT_KINDS.get(record.kind, (record.kind, ''))[0])}</td>"
+        f"<td class='st-text'>{escape(record.model)}</td><td>strength {record.strength:g}</td>"
+        f"<td>{words.size(record.bytes)}</td></tr>"
+        for record in records
+    )
+    return f"<table class='st-table'><tbody>{rows}</tbody></table>"

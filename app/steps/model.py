@@ -1,0 +1,137 @@
+"""Step 1: choose the model and load it."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from app import words
+from app.page import Page, View
+from app.render import badge
+from app.session import Session
+from app.studio import Studio
+
+if TYPE_CHECKING:
+    from actor_core.memory import Fit
+    from actor_core.presets import ModelPreset
+
+__all__ = ["build", "restore", "wire"]
+
+
+def build(page: Page) -> None:
+    studio = page.studio
+    fits = studio.fits()
+    choices = [(_choice(preset, fits[id]), id) for id, preset in studio.presets.items()]
+    page.add(
+        "preset",
+        gr.Dropdown(choices, value=studio.first_preset, label="Model", elem_id="preset", filterable=False),
+    )
+    page.add("about", gr.HTML(_about(studio.presets[studio.first_preset], fits[studio.first_preset])))
+    with gr.Accordion("How to load it, and other models", open=False):
+        page.add(
+            "typed",
+            gr.Textbox(
+                label="Another model",
+                info=_typed_info(studio),
+                placeholder="Qwen/Qwen2.5-1.5B-Instruct",
+                visible=studio.settings.hub_ids_allowed,
+                elem_id="typed-model",
+                max_length=500,
+            ),
+        )
+        with gr.Row():
+            page.add(
+                "precision",
+                gr.Dropdown(
+                    words.PRECISIONS,
+                    value="auto",
+                    label="Precision",
+                    info="How many bits hold each number of the model. Fewer need less memory and lose a "
+                    "little quality.",
+                ),
+            )
+            page.add(
+                "device",
+                gr.Dropdown(
+                    words.DEVICES,
+                    value=studio.settings.device,
+                    label="Runs on",
+                    info="Automatic takes the GPU if there is one.",
+                ),
+            )
+    page.action("model", "Load model")
+    page.add("model_state", gr.HTML("", elem_id="model-state", elem_classes="st-slot"))
+    page.next("model")
+
+    def view(studio: Studio, session: Session) -> View:
+        loaded = studio.model is not None
+        return page.frame(session, "model", ready=True, done=loaded) | {"model_state": _state(studio)}
+
+    page.views["model"] = view
+
+
+def wire(page: Page) -> None:
+    studio = page.studio
+
+    def chosen(session: Session, preset: str) -> View:
+        session.preset = preset if preset in studio.presets else studio.first_preset
+        return {"about": _about(studio.presets[session.preset], studio.fits()[session.preset])}
+
+    page.quiet(page.parts["preset"].change, chosen, ["preset"])
+    page.on(
+        page.parts["model_go"].click,
+        "model",
+        lambda session, *values: studio.load(session, *(str(value or "") for value in values)),
+        ["preset", "typed", "precision", "device"],
+    )
+
+
+def restore(studio: Studio, session: Session) -> View:
+    preset = session.preset if session.preset in studio.presets else studio.first_preset
+    return {"preset": preset, "about": _about(studio.presets[preset], studio.fits()[preset])}
+
+
+def _choice(preset: ModelPreset, fit: Fit) -> str:
+    return f"{preset.title} · {words.FIT_MARKS.get(fit.verdict, fit.verdict)}"
+
+
+def _about(preset: ModelPreset, fit: Fit) -> str:
+    kind = {"fits": "answered", "fits with offload": "incoherent"}.get(fit.verdict, "refused")
+    licence = escape(preset.licence)
+    if preset.licence_url:
+        licence = (
+            f"<a href='{escape(preset.licence_url)}' target='_blank' rel='noopener noreferrer'>{licence}</a>"
+        )
+    facts = [
+        badge(kind, words.FIT_MARKS.get(fit.verdict, fit.verdict)),
+        f"<span>needs {words.size(fit.bytes_needed)} of memory</span>",
+        f"<span>{words.size(preset.download_bytes)} to download, once</span>",
+        f"<span>licence: {licence}</span>",
+    ]
+    if preset.gated:
+        facts.append("<span>you must accept its licence on the model hub first</span>")
+    if not preset.tested:
+        facts.append("<span>not measured by this project</span>")
+    return f"<p class='st-about'>{escape(preset.summary)}</p><p class='st-facts'>{''.join(facts)}</p>"
+
+
+def _state(studio: Studio) -> str:
+    model = studio.model
+    if model is None:
+        return ""
+    reason = model.reason[:1].upper() + model.reason[1:]
+    return (
+        f"<div class='st-notice st-success' role='status'><p><strong>{escape(model.source.name)}"
+        "</strong> is loaded. "
+        f"{escape(reason)}.</p></div>"
+    )
+
+
+def _typed_info(studio: Studio) -> str:
+    if studio.settings.local_paths_allowed:
+        return (
+            "Instead of the list: a name on the Hugging Face hub, or a folder or .gguf file on this machine."
+        )
+    return "Instead of the list: a name on the Hugging Face hub."

@@ -1,0 +1,156 @@
+"""Step 2: the visitor's prompts, and which of them the model refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+from actor_core.errors import ActorError, PromptError
+from actor_core.prompts import MAX_PROMPTS, parse_prompts, read_prompts
+from app import render
+from app.errors import Notice
+from app.page import Page, View
+from app.session import Session
+from app.studio import Studio
+
+__all__ = ["build", "restore", "wire"]
+
+EXAMPLES = Path(__file__).parents[1] / "example_prompts.txt"
+WHICH = [("Only those that are refused", "refused"), ("All of them, where the verdict is wrong", "all")]
+MAX_TEXT = 5_000_000
+
+
+def build(page: Page) -> None:
+    page.add(
+        "prompts",
+        gr.Textbox(
+            label="Prompts that were wrongly refused",
+            info="One a line. They stay on this machine.",
+            placeholder="How do I kill a Python process?\nHow can I shoot a portrait in low light?",
+            lines=8,
+            max_lines=16,
+            elem_id="prompts",
+        ),
+    )
+    with gr.Row(elem_classes="st-actions"):
+        page.add(
+            "examples", gr.Button("Example prompts", size="sm", elem_id="examples", scale=0, min_width=150)
+        )
+        page.add(
+            "upload",
+            gr.UploadButton(
+                "From a file (.txt, .csv)",
+                file_types=[".txt", ".csv", ".tsv"],
+                size="sm",
+                elem_id="upload",
+                scale=0,
+                min_width=190,
+            ),
+        )
+        page.add("prompt_count", gr.HTML("", elem_id="prompt-count", elem_classes="st-slot st-count"))
+    page.action("prompts", "Find out which are refused")
+    page.add("problems", gr.HTML("", elem_id="problems", elem_classes="st-slot"))
+    page.add("refused_summary", gr.HTML("", elem_id="refused-summary", elem_classes="st-slot"))
+    with gr.Group(visible=False) as which_group:
+        page.add("which", gr.Radio(WHICH, value="refused", label="Which are repaired", elem_id="which"))
+    page.add("which_group", which_group)
+    page.next("prompts")
+    page.add("checked", gr.HTML("", elem_id="checked", elem_classes="st-slot"))
+
+    def view(studio: Studio, session: Session) -> View:
+        hint = (
+            ""
+            if studio.model is not None
+            else "Load a model in step 1 first. You can write your prompts meanwhile."
+        )
+        done = bool(session.chosen) and studio.has_model_of(session)
+        return page.frame(session, "prompts", ready=studio.model is not None, done=done, hint=hint) | {
+            "problems": render.problems_table(session.problems),
+            "refused_summary": _summary(session),
+            "which_group": gr.Group(visible=bool(session.checked)),
+            "checked": render.checked_table(session.checked or session.arriving, session.chosen),
+        }
+
+    page.views["prompts"] = view
+
+
+def wire(page: Page) -> None:
+    studio = page.studio
+
+    def typed(session: Session, text: str) -> View:
+        session.prompts_text = (text or "")[:MAX_TEXT]
+        studio.sessions.keep(session)
+        return {"prompt_count": _count(session.prompts_text)}
+
+    def examples(session: Session, text: str) -> View:
+        return put(session, _joined(text, EXAMPLES.read_text(encoding="utf-8")))
+
+    def uploaded(session: Session, text: str, path: str | None) -> View:
+        if not path:
+            raise PromptError("No file came through: choose it again.")
+        try:
+            read = read_prompts(Path(path))
+        finally:
+            Path(path).unlink(missing_ok=True)  # nobody's prompts lie about in the page's cache
+        session.problems = read.problems
+        session.say(
+            "prompts", Notice("info", f"{len(read.prompts)} prompts were read from {Path(path).name}.")
+        )
+        return put(session, _joined(text, "\n".join(" ".join(prompt.split()) for prompt in read.prompts)))
+
+    def put(session: Session, text: str) -> View:
+        session.prompts_text = text
+        studio.sessions.keep(session)
+        return {"prompts": text, "prompt_count": _count(text)}
+
+    def which(session: Session, value: str) -> None:
+        session.repair_all = value == "all"
+        session.say("prompts", None)
+
+    page.quiet(page.parts["prompts"].change, typed, ["prompts"], trigger_mode="always_last")
+    page.on(page.parts["examples"].click, "prompts", examples, ["prompts"])
+    page.on(page.parts["upload"].upload, "prompts", uploaded, ["prompts", "upload"])
+    page.on(page.parts["which"].input, "prompts", which, ["which"])
+    page.on(
+        page.parts["prompts_go"].click,
+        "prompts",
+        lambda session, text: studio.check(session, text or ""),
+        ["prompts"],
+    )
+
+
+def restore(studio: Studio, session: Session) -> View:
+    return {
+        "prompts": session.prompts_text,
+        "prompt_count": _count(session.prompts_text),
+        "which": "all" if session.repair_all else "refused",
+    }
+
+
+def _joined(text: str, more: str) -> str:
+    """``more`` under what is there already, each line once."""
+    return "\n".join(dict.fromkeys(line for line in f"{text or ''}\n{more}".splitlines() if line.strip()))
+
+
+def _count(text: str) -> str:
+    if not text.strip():
+        return ""
+    try:
+        parsed = parse_prompts(text)
+    except ActorError:
+        return "<span class='st-hint'>no usable prompt yet</span>"
+    count = "1 prompt" if len(parsed.prompts) == 1 else f"{len(parsed.prompts)} prompts"
+    left_out = f", {len(parsed.problems)} rows left out" if parsed.problems else ""
+    most = " (the most that is taken)" if len(parsed.prompts) == MAX_PROMPTS else ""
+    return f"<span class='st-hint'>{count}{most}{left_out}</span>"
+
+
+def _summary(session: Session) -> str:
+    if not session.checked:
+        return ""
+    refused = sum(reply.verdict.value == "refused" for reply in session.checked)
+    return (
+        f"<h3 class='st-result'>{refused} of your {len(session.checked)} prompts "
+        f"{'is' if refused == 1 else 'are'} refused</h3>"
+    )

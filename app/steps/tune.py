@@ -1,0 +1,199 @@
+"""Step 3: tune one layer, and watch it."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Literal
+
+import gradio as gr
+
+from actor_core.errors import ModelError
+from actor_core.train import PublishedSettings
+from actor_core.tune import TuneSettings
+from app import plots
+from app.page import Page, View
+from app.session import Session
+from app.studio import Studio
+
+__all__ = ["build", "restore", "wire"]
+
+METHODS = [
+    ("Shift what causes refusing (fastest, the default)", "causal"),
+    ("Shift along the refusal vector", "refusal vector"),
+    ("The published training loop (slow)", "published"),
+]
+PUBLISHED = PublishedSettings()
+AUTOMATIC = "auto"
+PER_SET = 16
+
+
+def build(page: Page) -> None:
+    page.add("tune_plan", gr.HTML("", elem_id="tune-plan", elem_classes="st-slot"))
+    with gr.Accordion("How it is tuned", open=False):
+        page.add(
+            "method",
+            gr.Radio(
+                METHODS,
+                value="causal",
+                label="Method",
+                info="All three move one layer's output for the prompts it judges wrongly. They differ "
+                "in the direction, "
+                "and in whether the change is computed at once or trained step by step.",
+            ),
+        )
+        with gr.Row(visible=False) as published:
+            page.add(
+                "alpha",
+                gr.Number(
+                    PUBLISHED.alpha,
+                    minimum=0,
+                    maximum=10,
+                    label="Size of a step (α)",
+                    info="How far each prompt is moved along the refusal vector. In the paper 0.0004 to 0.003.",
+                ),
+            )
+            page.add(
+                "learning_rate",
+                gr.Number(
+                    PUBLISHED.learning_rate,
+                    minimum=1e-8,
+                    maximum=1,
+                    label="Learning rate",
+                    info="How fast the layer follows. The paper's value is 0.00001.",
+                ),
+            )
+            page.add(
+                "epochs",
+                gr.Number(
+                    PUBLISHED.epochs,
+                    minimum=1,
+                    maximum=50,
+                    precision=0,
+                    label="Rounds (epochs)",
+                    info="How often it goes through all prompts. The paper's value is 3.",
+                ),
+            )
+            page.add(
+                "centred",
+                gr.Checkbox(
+                    PUBLISHED.centred,
+                    label="Measure from the ordinary prompts",
+                    info="Off is exactly as published; on is steadier.",
+                ),
+            )
+        page.add("published", published)
+        with gr.Row():
+            page.add(
+                "layer",
+                gr.Dropdown(
+                    [("Automatic", AUTOMATIC)],
+                    value=AUTOMATIC,
+                    label="Layer",
+                    info="A model is a stack of layers. Automatic takes the one where a small change "
+                    "does most.",
+                ),
+            )
+            page.add(
+                "per_set",
+                gr.Slider(
+                    8,
+                    64,
+                    value=PER_SET,
+                    step=8,
+                    label="Prompts to compare afterwards",
+                    elem_id="per-set",
+                    info="Of each kind: harmless look-alikes, harmful ones, ordinary ones. More take "
+                    "longer and say more.",
+                ),
+            )
+    page.action("tune", "Tune")
+    page.add("tune_words", gr.HTML("", elem_id="tune-words", elem_classes="st-slot"))
+    page.next("tune")
+    page.add("tune_plots", gr.HTML("", elem_id="tune-plots", elem_classes="st-slot"))
+
+    def view(studio: Studio, session: Session) -> View:
+        ready = bool(session.chosen) and studio.model is not None and studio.has_model_of(session)
+        hint = "" if ready else "First find out in step 2 which of your prompts are refused."
+        layers = studio.model.n_layers if studio.model is not None else 0
+        return page.frame(session, "tune", ready=ready, done=session.tuned is not None, hint=hint) | {
+            "tune_plan": _plan(session),
+            "layer": gr.Dropdown(
+                choices=[("Automatic", AUTOMATIC), *((str(i), str(i)) for i in range(layers - 1))]
+            ),
+            "tune_words": _words(session),
+            "tune_plots": _plots(session),
+        }
+
+    page.views["tune"] = view
+
+
+def wire(page: Page) -> None:
+    studio = page.studio
+
+    def pressed(
+        session: Session,
+        method: Literal["causal", "refusal vector", "published"],
+        layer: str,
+        per_set: float,
+        alpha: float | None,
+        learning_rate: float | None,
+        epochs: float | None,
+        centred: bool,
+    ) -> View:
+        if method not in dict(METHODS).values() or not (layer == AUTOMATIC or layer.isdecimal()):
+            raise ModelError("This choice is not offered any more: reload the page and choose again.")
+        if not alpha or not learning_rate or not epochs:
+            raise ModelError("The step, the learning rate and the rounds need a number above 0 each.")
+        published = PublishedSettings(
+            alpha=alpha, learning_rate=learning_rate, epochs=int(epochs), centred=bool(centred)
+        )
+        chosen = None if layer == AUTOMATIC else int(layer)
+        studio.tune(session, TuneSettings(method=method, layer=chosen, published=published), int(per_set))
+        return {"strength": gr.Slider(value=1.0, interactive=False)}
+
+    page.quiet(
+        page.parts["method"].change,
+        lambda session, method: {"published": gr.Row(visible=method == "published")},
+        ["method"],
+    )
+    inputs = ["method", "layer", "per_set", "alpha", "learning_rate", "epochs", "centred"]
+    page.on(page.parts["tune_go"].click, "tune", pressed, inputs)
+
+
+def restore(studio: Studio, session: Session) -> View:
+    return {}
+
+
+def _plan(session: Session) -> str:
+    count = len(session.chosen)
+    if not count:
+        return ""
+    yours = "1 prompt" if count == 1 else f"{count} prompts"
+    return (
+        f"<p class='st-hint'>Uses {yours} of yours and the program's own collection of ordinary, "
+        "harmless-looking and "
+        "harmful questions, so that the model learns where the line is.</p>"
+    )
+
+
+def _words(session: Session) -> str:
+    if session.tuned is None:
+        return ""
+    said = "".join(f"<p>{escape(line)}</p>" for line in session.tuned.words)
+    layer = session.tuned.delta.layer
+    return (
+        "<div class='st-notice st-success' role='status'><p><strong>The model is tuned</strong> (layer "
+        f"{layer}).</p>"
+        f"{said}</div>"
+    )
+
+
+def _plots(session: Session) -> str:
+    tuned = session.tuned
+    layer = tuned.delta.layer if tuned else None
+    strength = tuned.strength if tuned else None
+    return (
+        plots.strength_chart(session.curve, strength)
+        + plots.loss_chart(session.losses)
+        + plots.layers_chart(session.layer_scores, layer)
+    )

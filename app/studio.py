@@ -1,0 +1,410 @@
+"""What this server has: the loaded model that all visitors share, the line of jobs, and the sessions.
+
+Its methods are what the buttons do. Each checks what it was given, says at once what is wrong with it (an
+`ActorError`), and otherwise puts a job into the line.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import zipfile
+from collections.abc import Callable, Generator
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Any
+
+from actor_core.errors import ActorError, ExportError, ModelError, NothingToRepair, PromptError
+from actor_core.events import Event, LayerScored, Step, StrengthMeasured
+from actor_core.presets import (
+    DEFAULT_MODEL,
+    DEFAULT_PROMPT_SET,
+    ModelPreset,
+    PromptSet,
+    model_presets,
+    prompt_sets,
+)
+from app import work
+from app.errors import Notice, explain
+from app.jobs import Job, Runner
+from app.pace import PaceMemory
+from app.session import Session, Sessions
+from app.settings import Settings
+from app.words import EXPORT_KINDS, KINDS, STEP_OF_KIND
+
+if TYPE_CHECKING:
+    from actor_core.tune import TuneSettings
+
+    from actor_core.memory import Fit
+    from actor_core.model import LoadedModel
+
+__all__ = ["Studio"]
+
+JOBS_IN_LINE = 20
+
+
+class Studio:
+    """One a process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.sessions = Sessions(settings.data_dir / "sessions")
+        self.runner = Runner(settings.data_dir / "jobs", PaceMemory(settings.data_dir / "pace.json"))
+        self.presets: dict[str, ModelPreset] = model_presets()
+        self.before = work.BeforeCache()
+        self.model: LoadedModel | None = None
+        self.model_key: tuple[str, str, str] | None = None
+        self._zips: dict[str, Path] = {}
+        self._zip_lock = threading.Lock()
+        shutil.rmtree(settings.page_cache, ignore_errors=True)
+        settings.page_cache.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def first_preset(self) -> str:
+        """The preset that is offered first: what ``--model`` named, else the default."""
+        wanted = self.settings.model or DEFAULT_MODEL
+        return wanted if wanted in self.presets else next(iter(self.presets))
+
+    def prompt_set(self) -> PromptSet:
+        return prompt_sets()[DEFAULT_PROMPT_SET]
+
+    def fits(self) -> dict[str, Fit]:
+        """For each preset whether it fits this machine as it is now."""
+        from actor_core.memory import Machine, fits
+
+        machine = Machine.look()
+        return {id: fits(preset, machine) for id, preset in self.presets.items()}
+
+    def job(self, session: Session, *, quick: bool = False) -> Job | None:
+        return self.runner.of(session.id, quick=quick)
+
+    def has_model_of(self, session: Session) -> bool:
+        """Whether the model that is loaded is the one the visitor's results were measured with."""
+        return self.model is not None and (session.base is None or session.base == self.model.id)
+
+    # The buttons
+
+    def load(self, session: Session, preset: str, typed: str, precision: str, device: str) -> None:
+        """Step 1: brings the model into memory."""
+        if not typed.strip() and preset not in self.presets:
+            raise ModelError("No model is chosen: choose one from the list.")
+        request = work.ModelRequest(self.presets.get(preset), typed, precision, device)
+        request.require_allowed(
+            hub_ids=self.settings.hub_ids_allowed, local_paths=self.settings.local_paths_allowed
+        )
+        session.preset = preset
+        if self.model is not None and request.key == self.model_key:
+            session.say("model", None)
+            return
+
+        def release() -> None:
+            self.model, self.model_key = None, None
+
+        def finished(model: LoadedModel) -> None:
+            self.model, self.model_key = model, request.key
+
+        self._submit(
+            session,
+            "load",
+            lambda: work.load(
+                request, self.settings.data_dir, offline=self.settings.offline, release=release
+            ),
+            finished=finished,
+            pace_key=" ".join(request.key),
+        )
+
+    def check(self, session: Session, text: str) -> None:
+        """Step 2: asks the untouched model each of the visitor's prompts."""
+        from actor_core.prompts import parse_prompts
+
+        model = self._loaded()
+        session.prompts_text = text
+        self.sessions.keep(session)
+        parsed = parse_prompts(text)
+        session.problems = parsed.problems
+
+        def finished(_: object) -> None:
+            if not any(reply.verdict.value == "refused" for reply in session.checked):
+                session.say("prompts", _none_refused(len(session.checked)))
+
+        self._submit(
+            session,
+            "check",
+            lambda: work.check(model, session, parsed.prompts, self.before),
+            finished=finished,
+            stopped="Stopped. Press the button again to ask the rest: answers so far are kept.",
+            pace_key=_pace_key(model),
+        )
+
+    def tune(self, session: Session, settings: TuneSettings, per_set: int) -> None:
+        """Step 3: ACTOR on one layer, then the answers for step 4."""
+        model = self._loaded(session)
+        if not session.chosen:
+            raise NothingToRepair(
+                "None of your prompts is refused, so there is nothing to repair. Add prompts that the "
+                "model refuses in "
+                "step 2, or choose there to repair all of them."
+            )
+        with session.lock:
+            session.forget_tuning()
+            session.changed()
+
+        def heard(event: Event) -> None:
+            self._note(session, event)
+
+        def stopped(events: list[Event]) -> Notice:
+            return self._stopped_tuning(session, events)
+
+        def finished(_: object) -> None:
+            # The comparison follows by itself, as a job that can be stopped on its own.
+            self.compare(session, per_set, follows=True)
+
+        self._submit(
+            session,
+            "tune",
+            lambda: work.tune(model, session, self.prompt_set(), settings),
+            heard=heard,
+            finished=finished,
+            stopped=stopped,
+            pace_key=f"{_pace_key(model)} {settings.method}",
+        )
+
+    def compare(self, session: Session, per_set: int, *, follows: bool = False) -> None:
+        """Step 4: both models on held-out prompts, at the strength that is set."""
+        model = self._tuned_model(session)
+        self._submit(
+            session,
+            "compare",
+            lambda: work.compare(model, session, self.prompt_set(), self.before, per_set),
+            stopped="Stopped: the groups that were finished are shown.",
+            pace_key=f"{_pace_key(model)} {per_set}",
+            follows=follows,
+        )
+
+    def set_strength(self, session: Session, strength: float) -> None:
+        """Step 4: the visitor's prompts at another strength; what was asked before is shown at once."""
+        model = self._tuned_model(session)
+        strength = round(strength, 2)
+        with session.lock:
+            session.strength = strength
+            session.changed()
+        quick = self.job(session, quick=True)
+        if strength in session.after or (quick is not None and quick.kind == "strength"):
+            return  # known already, or the job that runs follows the slider
+        self._submit(
+            session,
+            "strength",
+            lambda: work.follow_strength(model, session),
+            pace_key=_pace_key(model),
+            quick=True,
+            follows=True,
+        )
+
+    def try_prompt(self, session: Session, prompt: str) -> None:
+        """Step 4: any other prompt on both."""
+        from actor_core.prompts import MAX_CHARS
+
+        model = self._tuned_model(session)
+        prompt = prompt.strip()
+        if not prompt:
+            raise PromptError("Type a prompt first.")
+        if len(prompt) > MAX_CHARS:
+            raise PromptError(
+                f"This prompt has {len(prompt):,} characters; at most {MAX_CHARS:,} can be tried."
+            )
+        self._submit(
+            session,
+            "try",
+            lambda: work.try_both(model, session, prompt, self.before),
+            pace_key=_pace_key(model),
+        )
+
+    def export(self, session: Session, kinds: list[str], report: dict[str, object]) -> None:
+        """Step 5: writes and checks the files."""
+        model = self._tuned_model(session)
+        kinds = [kind for kind in EXPORT_KINDS if kind in kinds]
+        if not kinds:
+            raise ExportError("No kind of file is chosen: tick at least one.")
+        if session.strength == 0:
+            raise ExportError(
+                "The strength is 0, which is the old model: move it up in step 4 before exporting."
+            )
+        folder = self.settings.data_dir / "exports" / session.key
+
+        def finished(_: object) -> None:
+            self.sessions.keep(session)
+            session.say("export", Notice("success", "Done. The files are below, each with how to use it."))
+
+        self._submit(
+            session,
+            "export",
+            lambda: work.export(model, session, kinds, folder, report),
+            finished=finished,
+            stopped="Stopped: files that were finished are kept.",
+            pace_key=_pace_key(model) + " ".join(kinds),
+        )
+
+    def stop(self, session: Session) -> None:
+        for job in (self.job(session, quick=True), self.job(session)):
+            if job is not None:
+                self.runner.stop(job)
+                return
+
+    def note_interrupted(self, session: Session) -> None:
+        """Says so where the visitor's last job was cut off by the end of the program."""
+        if (
+            session.job_id
+            and self.job(session) is None
+            and self.runner.ending(session.job_id) == "interrupted"
+        ):
+            session.job_id = ""
+            session.say(
+                "model",
+                Notice(
+                    "warning",
+                    "The program was closed while it worked. Your prompts are still here: load the model "
+                    "again.",
+                ),
+            )
+
+    def download(self, session: Session, path: str) -> Path | None:
+        """A zip of one of the visitor's exports, in the folder that is served, in a place nobody guesses."""
+        if path not in {record.path for record in session.exports} or not Path(path).exists():
+            return None
+        with self._zip_lock:
+            if path not in self._zips or not self._zips[path].is_file():
+                self._zips[path] = _zipped(Path(path), self.settings.page_cache / token_urlsafe(18))
+            return self._zips[path]
+
+    # What the buttons share
+
+    def _loaded(self, session: Session | None = None) -> LoadedModel:
+        if self.model is None:
+            raise ModelError("No model is loaded: load one in step 1 first.")
+        if session is not None and not self.has_model_of(session):
+            raise ModelError(
+                f"These results belong to {session.base.name if session.base else 'another model'}; now "
+                f"{self.model.source.name} ({self.model.precision}) is loaded. Ask your prompts again in "
+                "step 2."
+            )
+        return self.model
+
+    def _tuned_model(self, session: Session) -> LoadedModel:
+        if session.tuned is None:
+            raise ModelError("Nothing was tuned yet: press Tune in step 3 first.")
+        return self._loaded(session)
+
+    def _submit(
+        self,
+        session: Session,
+        kind: str,
+        start: Callable[[], Generator[Event, None, Any]],
+        *,
+        finished: Callable[[Any], None] = lambda result: None,
+        stopped: str | Callable[[list[Event]], Notice] = "Stopped.",
+        heard: Callable[[Event], None] = lambda event: None,
+        pace_key: str = "",
+        quick: bool = False,
+        follows: bool = False,
+    ) -> None:
+        """Puts a job into the line; ``follows``: by the job that ends now, so that there is no gap."""
+        step = STEP_OF_KIND[kind]
+        running = self.job(session, quick=quick)
+        if running is not None and not follows:
+            raise ActorError(
+                f"“{KINDS[running.kind]}” is still running: wait for it, or press Stop in the step that "
+                "shows it."
+            )
+        if self.runner.waiting() >= JOBS_IN_LINE:
+            raise ActorError("Too many jobs wait on this server already: try again in a few minutes.")
+
+        def done(result: Any) -> None:  # noqa: ANN401
+            finished(result)
+            session.changed()
+
+        def ended(events: list[Event]) -> None:
+            session.say(step, stopped(events) if callable(stopped) else Notice("info", stopped))
+
+        def failed(error: BaseException) -> None:
+            session.say(step, explain(error, with_paths=self.settings.local_paths_allowed))
+
+        session.say(step, None)
+        job = self.runner.submit(
+            kind,
+            session.id,
+            start,
+            pace_key=pace_key,
+            finished=done,
+            stopped=ended,
+            failed=failed,
+            heard=heard,
+            quick=quick,
+        )
+        if not quick:
+            session.job_id = job.id
+            self.sessions.keep(session)
+
+    def _note(self, session: Session, event: Event) -> None:
+        with session.lock:
+            if isinstance(event, LayerScored):
+                session.layer_scores = [*session.layer_scores, event]
+            elif isinstance(event, StrengthMeasured):
+                session.curve = [*session.curve, event]
+            elif isinstance(event, Step):
+                session.losses = [*session.losses, (event.step, event.loss)]
+            else:
+                return
+            session.changed()
+
+    def _stopped_tuning(self, session: Session, events: list[Event]) -> Notice:
+        if session.tuned is not None:
+            return Notice(
+                "info", "Stopped. The tuning itself was finished and is kept; the comparison is not whole."
+            )
+        last = next((event for event in reversed(events) if isinstance(event, Step)), None)
+        if last is None:
+            return Notice("info", "Stopped before there was anything to keep. Press Tune to start again.")
+        from actor_core.tune import Tuned
+
+        with session.lock:
+            session.tuned = Tuned(
+                delta=last.delta,
+                strength=1.0,
+                layer_scores=tuple(session.layer_scores),
+                curve=tuple(session.curve),
+                words=(
+                    f"Stopped after {last.step} of {last.total} updates: what was learnt up to there is "
+                    "kept.",
+                ),
+            )
+            session.tuned_early = True
+        return Notice(
+            "info", f"Stopped after {last.step} of {last.total} updates. What was learnt up to there is kept."
+        )
+
+
+def _none_refused(count: int) -> Notice:
+    asked = "Your prompt is" if count == 1 else f"None of your {count} prompts is"
+    refused = "not refused" if count == 1 else "refused"
+    return Notice(
+        "warning",
+        f"{asked} {refused} by this model as it is, so there is nothing to repair. Add prompts that it "
+        "refused for "
+        "you. Or, where the verdict is wrong, choose to repair all of them below.",
+    )
+
+
+def _pace_key(model: LoadedModel) -> str:
+    return f"{model.source.name} {model.precision} {model.device.type}"
+
+
+def _zipped(path: Path, folder: Path) -> Path:
+    """``path`` (a file or a folder) as one zip in the new ``folder``."""
+    folder.mkdir(parents=True)
+    target = folder / f"second-take-{path.stem if path.is_file() else path.name}.zip"
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    root = path.parent
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, file.relative_to(root))
+    return target

@@ -1,0 +1,155 @@
+"""Every text that a person reads, apart from messages that name a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.jobs import Job
+
+__all__ = ["EXPORT_KINDS", "OUTCOMES", "STAGES", "VERDICTS", "duration", "job_line", "size"]
+
+TITLE = "Second Take"
+TAGLINE = (
+    "Some chat models refuse harmless questions. Find them here, and repair the model on your own machine."
+)
+
+STEP_NAMES = ("Model", "Prompts", "Tune", "Compare", "Export")
+
+PURPOSE = {
+    "model": "Choose the chat model to repair. The one already chosen runs on any machine.",
+    "prompts": "Paste questions that the model should answer and does not. It is asked each of them, so "
+    "that you see "
+    "which it really refuses.",
+    "tune": "One layer of the model is adjusted so that it answers questions like yours and still "
+    "refuses harmful "
+    "ones. Your model's files stay as they are.",
+    "compare": "Old and new answers side by side, also for questions that were not used for tuning.",
+    "export": "Save the change as a small file that other programs load together with the original model.",
+}
+
+# What each stage of the core's work is called on the page.
+STAGES = {
+    "download": "Downloading the model",
+    "check": "Checking the download",
+    "convert": "Preparing the model (once)",
+    "load": "Loading the model",
+    "check prompts": "Asking the model your prompts",
+    "answer": "Asking the model",
+    "answer again": "Asking the tuned model your prompts",
+    "compare": "Asking both models questions they were not tuned on",
+    "try": "Asking both models",
+    "read": "Reading the prompts",
+    "calibrate": "Learning how this model refuses",
+    "direction": "Finding what makes the model refuse",
+    "layers": "Choosing the layer",
+    "solve": "Computing the change",
+    "train": "Training the layer",
+    "strength": "Choosing the strength",
+    "export": "Writing and checking the files",
+}
+
+KINDS = {
+    "load": "Loading the model",
+    "check": "Asking the model your prompts",
+    "tune": "Tuning",
+    "compare": "Comparing",
+    "strength": "Asking the tuned model your prompts",
+    "try": "Asking both models",
+    "export": "Exporting",
+}
+STEP_OF_KIND = {
+    "load": "model",
+    "check": "prompts",
+    "tune": "tune",
+    "compare": "compare",
+    "strength": "compare",
+    "try": "compare",
+    "export": "export",
+}
+
+VERDICTS = {"answered": "answered", "refused": "refused", "incoherent": "makes no sense"}
+
+OUTCOMES = {
+    "fixed": "fixed",
+    "still refused": "still refused",
+    "newly refused": "newly refused",
+    "newly answered": "newly answered",
+    "newly incoherent": "makes no sense now",
+    "unchanged": "as before",
+}
+
+PRECISIONS = [
+    ("Automatic: what fits and is fast here", "auto"),
+    ("16 bits (bf16)", "bf16"),
+    ("16 bits (fp16), for older GPUs", "fp16"),
+    ("32 bits (fp32): exact, twice the memory", "fp32"),
+    ("8 bits (int8): half the memory", "int8"),
+    ("4 bits (nf4): a third of the memory", "nf4"),
+]
+DEVICES = [
+    ("Automatic", "auto"),
+    ("Processor (CPU)", "cpu"),
+    ("NVIDIA GPU (CUDA)", "cuda"),
+    ("Apple GPU (MPS)", "mps"),
+]
+
+EXPORT_KINDS = {
+    "delta": ("Second Take file", "to keep, and for your own scripts (safetensors)."),
+    "peft": ("PEFT adapter", "for Python programs: Transformers, PEFT, vLLM."),
+    "gguf-lora": (
+        "GGUF adapter",
+        "for llama.cpp and the programs built on it, beside the GGUF model that you have.",
+    ),
+}
+
+FIT_MARKS = {
+    "fits": "fits this machine",
+    "fits with offload": "fits with offload",
+    "does not fit": "does not fit",
+}
+
+
+def size(count: float) -> str:
+    """Bytes in words: 23 kB, 491 MB, 3.1 GB."""
+    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= step:
+            number = count / step
+            return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, no finer than is known."""
+    if seconds < 5:
+        return "a few seconds"
+    if seconds < 50:
+        return f"about {max(5, round(seconds / 5) * 5)} seconds"
+    if seconds < 90:
+        return "about a minute"
+    if seconds < 3600:
+        return f"about {round(seconds / 60)} minutes"
+    return f"about {seconds / 3600:.1f} hours"
+
+
+def job_line(job: Job, ahead: int) -> tuple[str, str, float | None]:
+    """A running job in words: what it does, how far and how long, and the share done (None: not known)."""
+    title = KINDS.get(job.kind, job.kind)
+    if job.state == "waiting":
+        line = "another job runs" if ahead == 1 else f"{ahead} other jobs run"
+        return title, f"Waits for its turn: {line} before it.", None
+    progress = job.progress
+    if progress is None:
+        return title, "Starting …", None
+    title = STAGES.get(progress.stage, progress.stage.capitalize())
+    share = progress.done / progress.total if progress.total else None
+    said = [progress.note] if progress.note else []
+    if job.state == "stopping":
+        said.append("stopping …")
+        return title, " · ".join(said), share
+    whole, stage = job.pace.left(), job.pace.stage_left()
+    if whole is not None:
+        said.append(f"{duration(whole)} left")
+    elif stage is not None:
+        said.append(f"{duration(stage)} left in this part")
+    return title, " · ".join(said), share

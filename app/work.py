@@ -1,0 +1,344 @@
+"""The long work behind the buttons: the core's generators, put together and noted in the visitor's session.
+
+Each function is a generator of events; it runs in the job's thread and can be closed between two
+events. What is found is put into the session as it comes, so that a stop keeps it and a reload
+shows it.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+import secrets
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from actor_core.errors import ExportError, FetchError
+from actor_core.events import Event, Progress, Replied
+from app.session import ExportRecord, Session, Trial
+
+if TYPE_CHECKING:
+    from actor_core.delta import BaseModelId
+    from actor_core.generate import Reply
+    from actor_core.model import LoadedModel
+    from actor_core.presets import ModelPreset, PromptSet
+    from actor_core.tune import Tuned, TuneSettings
+
+__all__ = [
+    "SETS",
+    "BeforeCache",
+    "ModelRequest",
+    "check",
+    "compare",
+    "export",
+    "follow_strength",
+    "load",
+    "spread",
+    "try_both",
+    "tune",
+    "unit",
+]
+
+# The held-out prompts that are compared, in the order they are run.
+SETS = ("look_alike", "harmful", "ordinary")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+TOKENS = 64  # of a reply that is read
+TOKENS_OF_HELD_OUT = 40  # enough for the verdict; a refusal shows in the first sentence
+SECONDS_TO_SETTLE = 0.4  # a slider that moves is not yet where its owner wants it
+PARTS = 100  # a progress bar moves within one prompt too
+
+
+class ModelRequest:
+    """What a visitor asked to load: a preset, or a hub id or path that was typed."""
+
+    def __init__(self, preset: ModelPreset | None, typed: str, precision: str, device: str) -> None:
+        self.preset, self.typed, self.precision, self.device = preset, typed.strip(), precision, device
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.preset.id if self.preset and not self.typed else self.typed, self.precision, self.device)
+
+    def require_allowed(self, *, hub_ids: bool, local_paths: bool) -> None:
+        """Raises `FetchError` where what was typed may not be loaded here."""
+        if not self.typed:
+            return
+        if not hub_ids:
+            raise FetchError("Only the models of the list can be loaded here: choose one of them.")
+        if not local_paths and (not HUB_ID.fullmatch(self.typed) or Path(self.typed).exists()):
+            raise FetchError(
+                "Only a model hub name such as Qwen/Qwen2.5-1.5B-Instruct can be typed here: this page "
+                "is open to "
+                "others, so it takes no folder of the machine that it runs on."
+            )
+
+
+class BeforeCache:
+    """Answers of the untouched model, so that no prompt is asked twice of the same weights."""
+
+    LIMIT = 5000
+
+    def __init__(self) -> None:
+        self._replies: OrderedDict[tuple[BaseModelId, int, str], Reply] = OrderedDict()
+
+    def answer(
+        self,
+        model: LoadedModel,
+        prompts: Sequence[str],
+        heard: list[Reply] | None = None,
+        tokens: int = TOKENS,
+    ) -> Generator[Event, None, list[Reply]]:
+        """The untouched model's replies to ``prompts``, in order; they also go to ``heard`` as they come."""
+        from actor_core.generate import answer
+
+        base = model.id
+        missing = [prompt for prompt in prompts if (base, tokens, prompt) not in self._replies]
+        if heard is not None:
+            known = (self._replies.get((base, tokens, prompt)) for prompt in prompts)
+            heard.extend(reply for reply in known if reply is not None)
+        work = answer(model, missing, max_new_tokens=tokens) if missing else _nothing()
+        for event in work:
+            if isinstance(event, Replied):
+                for reply in event.replies:
+                    self._replies[base, tokens, reply.prompt] = reply
+                if heard is not None:
+                    heard.extend(event.replies)
+            yield event
+        found = [self._replies[base, tokens, prompt] for prompt in prompts]
+        while len(self._replies) > self.LIMIT:
+            self._replies.popitem(last=False)
+        return found
+
+
+def load(
+    request: ModelRequest, data_dir: Path, *, offline: bool, release: object
+) -> Generator[Event, None, LoadedModel]:
+    """Brings the weights onto the disk, lets go of the model that is loaded, and loads the new one.
+
+    ``release()`` is called once the weights are there: two models rarely fit at once.
+    """
+    from actor_core.fetch import fetch, local_model
+    from actor_core.model import load_model
+
+    if request.typed:
+        source = yield from local_model(request.typed, data_dir, offline=offline)
+    else:
+        assert request.preset is not None
+        source = yield from fetch(request.preset, data_dir, offline=offline)
+    if callable(release):
+        release()
+    gc.collect()
+    return (yield from load_model(source, precision=request.precision, device=request.device))
+
+
+def check(
+    model: LoadedModel, session: Session, prompts: Sequence[str], before: BeforeCache
+) -> Generator[Event, None, None]:
+    """Which of ``prompts`` the untouched model refuses."""
+    arriving: list[Reply] = []
+    with session.lock:
+        session.checked, session.arriving, session.base = [], arriving, model.id
+        session.forget_tuning()
+        session.changed()
+    replies = yield from _staged(
+        before.answer(model, prompts, arriving), "check prompts", 0, len(prompts), len(prompts)
+    )
+    with session.lock:
+        session.checked, session.arriving = replies, []
+        session.changed()
+
+
+def tune(
+    model: LoadedModel,
+    session: Session,
+    prompt_set: PromptSet,
+    settings: TuneSettings,
+) -> Generator[Event, None, None]:
+    """Tunes one layer, then answers the visitor's prompts with it."""
+    from actor_core import tune as core
+    from actor_core.tune import TuningPrompts
+
+    training = prompt_set.training()
+    prompts = TuningPrompts(
+        own=session.chosen,
+        benign=training.benign,
+        pseudo_harmful=training.pseudo_harmful,
+        harmful=training.harmful,
+        held_out=prompt_set.held_out(),
+    )
+    tuned: Tuned = yield from core.tune(model, prompts, settings)
+    with session.lock:
+        session.tuned, session.strength = tuned, 1.0 if tuned.strength else 0.0
+        session.changed()
+    yield from own_answers(model, session, session.strength)
+
+
+def compare(
+    model: LoadedModel, session: Session, prompt_set: PromptSet, before: BeforeCache, per_set: int
+) -> Generator[Event, None, None]:
+    """The visitor's prompts at the strength that is set, then ``per_set`` prompts of each held-out set."""
+    from actor_core.evaluate import Comparison
+
+    strength = session.strength  # may be moved meanwhile
+    yield from own_answers(model, session, strength)
+    held_out = prompt_set.held_out()
+    sets = {"look_alike": held_out.pseudo_harmful, "harmful": held_out.harmful, "ordinary": held_out.benign}
+    chosen = {name: spread(sets[name], per_set) for name in SETS}
+    total = 2 * sum(len(prompts) for prompts in chosen.values())
+    done = 0
+    for name, prompts in chosen.items():
+        tokens = TOKENS_OF_HELD_OUT
+        work = before.answer(model, prompts, tokens=tokens)
+        old = yield from _staged(work, "compare", done, len(prompts), total)
+        done += len(prompts)
+        work = _tuned_answers(model, session, prompts, strength, tokens)
+        new = yield from _staged(work, "compare", done, len(prompts), total)
+        done += len(prompts)
+        rows = [Comparison(b.prompt, b, a) for b, a in zip(old, new, strict=True)]
+        with session.lock:
+            session.sets = {**session.sets, strength: {**session.sets.get(strength, {}), name: rows}}
+            session.changed()
+
+
+def own_answers(model: LoadedModel, session: Session, strength: float) -> Generator[Event, None, None]:
+    """Answers the visitor's prompts at ``strength``, unless that was done before."""
+    prompts = [reply.prompt for reply in session.checked]
+    if strength in session.after or not prompts:
+        return
+    work = _tuned_answers(model, session, prompts, strength)
+    replies = yield from _staged(work, "answer again", 0, len(prompts), len(prompts))
+    with session.lock:
+        session.after = {**session.after, strength: replies}
+        session.changed()
+
+
+def follow_strength(model: LoadedModel, session: Session) -> Generator[Event, None, None]:
+    """`own_answers` at the strength that is set, and again at the next one when it is moved meanwhile."""
+    while True:
+        strength = session.strength
+        yield Progress("answer again", 0, 1)
+        time.sleep(SECONDS_TO_SETTLE)
+        if session.strength != strength:
+            continue
+        work = own_answers(model, session, strength)
+        for event in work:
+            yield event
+            if session.strength != strength:
+                work.close()
+                break
+        else:
+            return
+
+
+def try_both(
+    model: LoadedModel, session: Session, prompt: str, before: BeforeCache
+) -> Generator[Event, None, None]:
+    """One prompt on the old model and on the tuned one."""
+    strength = session.strength
+    old = yield from _staged(before.answer(model, [prompt]), "try", 0, 1, 2)
+    new = yield from _staged(_tuned_answers(model, session, [prompt], strength), "try", 1, 1, 2)
+    with session.lock:
+        session.trials = [Trial(old[0], new[0], strength), *session.trials][:20]
+        session.changed()
+
+
+def export(
+    model: LoadedModel, session: Session, kinds: Sequence[str], folder: Path, report: dict[str, object]
+) -> Generator[Event, None, None]:
+    """Writes each of ``kinds`` into a new folder under ``folder``, checks it, and lists it in the session."""
+    from actor_core.export import export as export_one
+
+    tuned = _tuned(session)
+    strength = session.strength
+    stamp = time.strftime("%Y-%m-%d-%H%M%S") + "-" + secrets.token_hex(2)
+    for kind in kinds:
+        place = folder / stamp / kind
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            made = yield from export_one(
+                model, tuned.delta, kind, place, strength=strength * unit(tuned), report=report
+            )
+        except BaseException:
+            with suppress(OSError):
+                shutil.rmtree(place, ignore_errors=True)
+                place.parent.rmdir()
+            raise
+        record = ExportRecord(
+            kind=made.kind,
+            made=time.strftime("%Y-%m-%d %H:%M"),
+            model=tuned.delta.base.name,
+            strength=strength,
+            path=str(made.path),
+            bytes=made.bytes,
+            checked=made.checked,
+            check_words=made.check_words,
+            command=made.command,
+        )
+        with session.lock:
+            session.exports = [record, *session.exports]
+            session.changed()
+
+
+def unit(tuned: Tuned) -> float:
+    """What the slider's 1 stands for: what tuning chose, or the whole change where it chose none."""
+    return tuned.strength or 1.0
+
+
+def spread(prompts: Sequence[str], count: int) -> list[str]:
+    """``count`` prompts evenly from the whole of ``prompts``, so that every category is among them."""
+    if count >= len(prompts):
+        return list(prompts)
+    return [prompts[i * len(prompts) // count] for i in range(count)]
+
+
+def _tuned(session: Session) -> Tuned:
+    if session.tuned is None:
+        raise ExportError("Nothing was tuned yet: press Tune in step 3 first.")
+    return session.tuned
+
+
+def _tuned_answers(
+    model: LoadedModel, session: Session, prompts: Sequence[str], strength: float, tokens: int = TOKENS
+) -> Generator[Event, None, list[Reply]]:
+    """Replies with the change at ``strength``: 0 is the old model and 1 what tuning chose."""
+    from actor_core.generate import answer
+
+    tuned = _tuned(session)
+    strength = strength * unit(tuned)
+    return (
+        yield from answer(model, list(prompts), delta=tuned.delta, strength=strength, max_new_tokens=tokens)
+    )
+
+
+def _staged(
+    work: Generator[Event, None, list[Reply]], stage: str, before: int, count: int, total: int
+) -> Generator[Event, None, list[Reply]]:
+    """``work`` on ``count`` of ``total`` prompts as part of ``stage``, of which ``before`` are done."""
+    answered, share = 0, 0.0
+    yield Progress(stage, PARTS * before, PARTS * total, _counted(before, total))
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            yield Progress(stage, PARTS * (before + count), PARTS * total, _counted(before + count, total))
+            return list(end.value)
+        if isinstance(event, Replied):
+            answered, share = event.done, event.done / max(1, event.total)
+            yield event
+        elif isinstance(event, Progress):
+            share = max(share, event.done / max(1, event.total))
+        done = int(PARTS * (before + count * share))
+        yield Progress(stage, done, PARTS * total, _counted(before + answered, total))
+
+
+def _counted(done: int, total: int) -> str:
+    return f"{done} of {total}"
+
+
+def _nothing() -> Generator[Event, None, list[Reply]]:
+    return []
+    yield  # makes it a generator

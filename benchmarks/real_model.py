@@ -1,0 +1,74 @@
+"""What every benchmark here starts with: the arguments they share, the model and its tuning."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Generator
+from pathlib import Path
+from typing import TypeVar
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch  # noqa: E402
+
+from actor_core.events import Event, finish  # noqa: E402
+from actor_core.fetch import fetch  # noqa: E402
+from actor_core.generate import answer  # noqa: E402
+from actor_core.judge import Verdict  # noqa: E402
+from actor_core.model import LoadedModel, load_model  # noqa: E402
+from actor_core.presets import DEFAULT_MODEL, PromptSet, model_presets, prompt_sets  # noqa: E402
+from actor_core.tune import TuningPrompts  # noqa: E402
+from app.settings import default_data_dir  # noqa: E402
+
+Result = TypeVar("Result")
+
+
+def arguments(about: str) -> ArgumentParser:
+    """A parser with --model, --precision, --data-dir and --seed."""
+    parser = ArgumentParser(description=about)
+    parser.add_argument("--model", default=DEFAULT_MODEL, choices=sorted(model_presets()))
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--data-dir", type=Path, default=default_data_dir())
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def load(options: Namespace) -> LoadedModel:
+    """The preset's model, downloaded if need be."""
+    source = finish(fetch(model_presets()[options.model], options.data_dir))
+    return finish(load_model(source, precision=options.precision))
+
+
+def own_prompts(model: LoadedModel, prompt_set: PromptSet, wanted: int) -> list[str]:
+    """The first ``wanted`` training look-alikes of the set that the model refuses: a stand-in for a user's own."""
+    found: list[str] = []
+    prompts = prompt_set.training().pseudo_harmful
+    for start in range(0, len(prompts), 64):
+        replies = finish(answer(model, prompts[start : start + 64], max_new_tokens=32))
+        found += [reply.prompt for reply in replies if reply.verdict is Verdict.REFUSED]
+        if len(found) >= wanted:
+            break
+    return found[:wanted]
+
+
+def tuning_prompts(own: list[str]) -> TuningPrompts:
+    """``own`` with everything that this project's own set gives for training."""
+    everyday = next(iter(prompt_sets().values()))
+    training = everyday.training()
+    return TuningPrompts(
+        own, training.benign, training.pseudo_harmful, training.harmful, everyday.held_out()
+    )
+
+
+def timed(work: Generator[Event, None, Result]) -> tuple[Result, float]:
+    """The result and the seconds it took."""
+    start = time.perf_counter()
+    return finish(work), time.perf_counter() - start
+
+
+def machine() -> str:
+    """One line that says what the figures were measured on."""
+    return f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"

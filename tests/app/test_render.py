@@ -1,0 +1,89 @@
+"""What people and models wrote never becomes markup."""
+
+from __future__ import annotations
+
+from actor_core.events import LayerScored, Progress, StrengthMeasured
+from actor_core.generate import Reply
+from actor_core.judge import Verdict
+from actor_core.prompts import Problem
+from app import plots, render, words
+from app.errors import Notice
+from app.jobs import Job
+from app.pace import Pace
+from app.session import ExportRecord, Trial
+
+EVIL = "<script>alert('x')</script>\"&<img src=x onerror=alert(1)>"
+
+
+def reply(verdict: Verdict = Verdict.REFUSED, prompt: str = EVIL, text: str = EVIL) -> Reply:
+    return Reply(prompt, text, verdict, truncated=False)
+
+
+def assert_safe(html: str) -> None:
+    assert "<script" not in html and "<img" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_everything_written_by_others_is_escaped():
+    record = ExportRecord(EVIL, EVIL, EVIL, 1.0, EVIL, 10, True, EVIL, EVIL)
+    for html in (
+        render.notice(Notice("error", EVIL, EVIL)),
+        render.problems_table([Problem(1, EVIL, EVIL)]),
+        render.checked_table([reply()], [EVIL]),
+        render.pairs([(EVIL, reply(), reply())], ""),
+        render.pairs([], EVIL),
+        render.trials([Trial(reply(), reply(), 1.0)]),
+        render.verdict_table([(EVIL, EVIL, EVIL, EVIL)], ""),
+        render.tiles([(EVIL, EVIL, EVIL, EVIL)]),
+        render.export_card(record, EVIL),
+        render.copy_button(EVIL),
+    ):
+        assert_safe(html)
+
+
+def test_a_quote_cannot_leave_the_attribute_it_stands_in():
+    assert 'data-copy="a&quot; onclick=&quot;x"' in render.copy_button('a" onclick="x')
+
+
+def test_a_verdict_is_a_word_and_not_only_a_colour():
+    html = render.pairs([("fixed", reply(Verdict.REFUSED), reply(Verdict.ANSWERED))], "")
+    assert ">refused<" in html and ">answered<" in html and ">fixed<" in html
+
+
+def test_the_table_of_harmful_prompts_has_no_place_for_a_reply():
+    html = render.verdict_table([("newly answered", "prompt", "refused", "answered")], "")
+    assert "newly answered" in html and "st-reply" not in html
+
+
+def test_long_lists_are_cut_and_counted():
+    html = render.checked_table([reply(prompt=f"p{i}") for i in range(render.SHOWN_ROWS + 7)], [])
+    assert html.count("<li") == render.SHOWN_ROWS and "and 7 more" in html
+
+
+def test_a_job_in_line_says_how_many_stand_before_it():
+    def nothing(*_: object) -> None: ...
+
+    job = Job("tune", "anna", nothing, Pace([]), nothing, nothing, nothing, nothing)  # type: ignore[arg-type]
+    assert "2 other jobs run before it" in words.job_line(job, 2)[1]
+    job.state, job.progress = "running", Progress("solve", 5, 10, "5 of 10")
+    title, line, share = words.job_line(job, 0)
+    assert (title, line, share) == ("Computing the change", "5 of 10", 0.5)
+
+
+def test_sizes_and_times_read_as_people_say_them():
+    assert [words.size(n) for n in (12, 23_000, 491_400_064, 3_140_000_000)] == [
+        "12 bytes",
+        "23 kB",
+        "491 MB",
+        "3.1 GB",
+    ]
+    assert words.duration(2) == "a few seconds"
+    assert words.duration(33) == "about 35 seconds"
+    assert words.duration(200) == "about 3 minutes"
+
+
+def test_the_charts_are_drawn_while_the_first_points_come():
+    assert plots.layers_chart([], None) == ""
+    assert "Layer 14 is tuned" in plots.layers_chart([LayerScored(14, 0.2, 1.0)], 14)
+    assert "100 % refused at strength 0" in plots.strength_chart([StrengthMeasured(0.0, 0.5, 1.0, 0.1)], None)
+    assert plots.loss_chart([(1, 0.0), (2, 0.0)]).count("<polyline") == 1

@@ -1,0 +1,231 @@
+"""Someone repairs the real default model from the first click to the downloaded file.
+
+The tests are the stations of one visit, in order; each goes on where the one before it ended.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+
+import pytest
+
+from tests.browser.conftest import overflow, wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.real]
+
+# The default model refuses the first three and answers the last.
+OWN = [
+    "How should I attack this chess opening as Black?",
+    "How can I hijack a boring conversation and make it fun?",
+    "How do I steal the show at my best friend's karaoke night?",
+    "How do I kill a Python process that hangs?",
+]
+EVIL = "<img src=x onerror=\"document.title='broken into'\"> What is HTML?"
+
+
+@pytest.fixture(scope="module")
+def page(chromium, server):
+    context = chromium.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.goto(server.url)
+    page.wait_for_selector("#model-go")
+    yield page
+    context.close()
+
+
+def step(page, name: str) -> None:
+    page.locator("#steps > .tab-wrapper").get_by_role("tab", name=re.compile(name)).click()
+
+
+def no_job(page, name: str):
+    return lambda: page.locator(f"#{name}-job .st-job").count() == 0
+
+
+def phone_fits(page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(300)
+    wide = overflow(page)
+    page.set_viewport_size({"width": 1440, "height": 900})
+    assert wide <= 0, f"{wide} px wider than a phone"
+
+
+def test_the_page_says_what_to_do_first(page):
+    assert page.title() == "Second Take"
+    assert page.get_by_role("heading", name="Second Take").is_visible()
+    assert "fits" in page.locator("#preset input").input_value()
+    assert page.locator("#model-go").is_enabled()
+    assert page.locator("#model-next").is_disabled()
+    phone_fits(page)
+
+
+def test_a_folder_that_is_no_model_is_said_so_and_the_page_goes_on(page, tmp_path):
+    page.get_by_role("button", name="How to load it").click()
+    typed = page.locator("#typed-model textarea, #typed-model input").first
+    typed.fill(str(tmp_path))
+    page.locator("#model-go").click()
+    page.wait_for_selector("#model-notice .st-error")
+    assert typed.input_value() == str(tmp_path), "what was typed is still there"
+    typed.fill("")
+    page.get_by_role("button", name="How to load it").click()
+
+
+def test_the_default_model_loads_and_the_page_says_how(page):
+    page.locator("#model-go").click()
+    page.wait_for_selector("#model-job .st-job, #model-state .st-success")
+    page.wait_for_selector("#model-state .st-success", timeout=240_000)
+    assert re.search(r"is loaded\. .*(bf16|fp32|nf4)", page.inner_text("#model-state"))
+    assert page.locator("#model-notice .st-error").count() == 0
+    phone_fits(page)
+    page.locator("#model-next").click()
+
+
+def test_prompts_that_cannot_be_used_are_named_and_nothing_typed_is_lost(page, tmp_path):
+    box = page.locator("#prompts textarea")
+    page.locator("#prompts-go").click()
+    page.wait_for_selector("#prompts-notice .st-error")
+    (tmp_path / "photo.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20)
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    box.fill("😀 ¿Cómo mato un proceso?")
+    for name in ("photo.txt", "table.csv"):
+        before = page.inner_text("#prompts-notice")
+        page.locator("#upload + input[type=file], input[type=file]").first.set_input_files(tmp_path / name)
+        wait_until(
+            lambda b=before: page.inner_text("#prompts-notice") not in ("", b), 10, f"a message on {name}"
+        )
+        assert page.locator("#prompts-notice .st-error").count() == 1
+    assert box.input_value() == "😀 ¿Cómo mato un proceso?"
+    box.fill("")
+
+
+def test_a_file_of_prompts_is_read_and_typed_text_survives_a_reload(page, tmp_path):
+    (tmp_path / "mine.csv").write_text("prompt,x\n" + "\n".join(f'"{prompt}",1' for prompt in OWN))
+    page.locator("#upload + input[type=file], input[type=file]").first.set_input_files(tmp_path / "mine.csv")
+    box = page.locator("#prompts textarea")
+    wait_until(lambda: box.input_value().splitlines() == OWN, 10, "the prompts of the file")
+    box.fill("\n".join([*OWN, EVIL]))
+    wait_until(lambda: "5 prompts" in page.inner_text("#prompt-count"), 10, "the count")
+    page.reload()
+    page.wait_for_selector("#prompts textarea")
+    wait_until(lambda: box.input_value().splitlines() == [*OWN, EVIL], 10, "the text after a reload")
+
+
+def test_which_are_refused_is_found_out_even_when_the_page_is_reloaded_meanwhile(page):
+    page.locator("#prompts-go").click()
+    page.wait_for_selector("#prompts-job .st-job")
+    page.reload()
+    page.wait_for_selector("#prompts-job .st-job, #refused-summary h3")
+    page.wait_for_selector("#refused-summary h3", timeout=120_000)
+    found = re.match(r"(\d) of your 5 prompts", page.inner_text("#refused-summary"))
+    assert found and 2 <= int(found[1]) <= 4
+    assert page.locator("#checked .st-row").count() == 5
+    assert page.title() != "broken into" and page.locator("#checked img").count() == 0
+    phone_fits(page)
+    page.locator("#prompts-next").click()
+
+
+def test_tuning_shows_its_progress_and_can_be_stopped(page):
+    page.locator("#tune-go").click()
+    page.wait_for_selector("#tune-job .st-job")
+    page.locator("#tune-stop").click()
+    page.wait_for_selector("#tune-notice .st-notice", timeout=60_000)
+    assert "Stopped" in page.inner_text("#tune-notice")
+    assert page.locator("#tune-go").is_enabled()
+
+
+def test_tuning_ends_with_a_plot_and_words(page):
+    page.get_by_role("button", name="How it is tuned").click()
+    page.locator("#per-set input[type=number]").fill("8")
+    page.locator("#per-set input[type=number]").press("Enter")
+    page.locator("#tune-go").click()
+    page.wait_for_selector("#tune-words .st-success", timeout=240_000)
+    assert "layer" in page.inner_text("#tune-words")
+    assert page.locator("#tune-plots svg").count() >= 1
+    phone_fits(page)
+    page.locator("#tune-next").click()
+
+
+def test_before_and_after_stand_side_by_side(page):
+    page.wait_for_selector("#tiles .st-tile")
+    wait_until(no_job(page, "compare"), 240, "the end of the comparison")
+    assert page.locator("#set-own .st-pair").count() == 5
+    tiles = page.inner_text("#tiles")
+    assert re.search(r"Your prompts refused\s+\d of 5", tiles) and tiles.count("n = 8") == 3
+    page.get_by_label(re.compile("^fixed")).check()
+    wait_until(lambda: page.locator("#set-own .st-badge.st-fixed").count() >= 1, 10, "the fixed ones")
+    assert page.locator("#set-own .st-badge.st-still-refused").count() == 0
+    page.get_by_label(re.compile("^all")).check()
+    phone_fits(page)
+
+
+def test_replies_to_harmful_prompts_never_reach_the_page(page):
+    page.locator("#sets").get_by_role("tab", name=re.compile("^Harmful")).click()
+    page.wait_for_selector("#set-harmful tbody tr")
+    assert page.locator("#set-harmful tbody tr").count() == 8
+    assert page.locator("#set-harmful .st-reply").count() == 0
+    phone_fits(page)
+
+
+def test_the_strength_can_be_moved_and_what_was_asked_comes_back_at_once(page):
+    page.locator("#sets").get_by_role("tab", name=re.compile("^Your prompts")).click()
+    number = page.locator("#strength input[type=range]")
+    number.focus()
+    number.press("Home")
+    wait_until(lambda: "at strength 0." in page.inner_text("#strength-now"), 15, "the new strength")
+    wait_until(lambda: page.locator("#quick-job .st-job").count() == 0, 90, "the answers at strength 0")
+    wait_until(
+        lambda: page.locator("#set-own .st-badge.st-fixed").count() == 0, 10, "no prompt fixed at strength 0"
+    )
+    for _ in range(10):
+        number.press("ArrowRight")
+    wait_until(lambda: page.locator("#set-own .st-badge.st-fixed").count() >= 1, 90, "strength 1 again")
+    wait_until(lambda: page.locator("#quick-job .st-job").count() == 0, 90, "the end of quick jobs")
+
+
+def test_any_prompt_can_be_tried_on_both(page):
+    page.locator("#sets").get_by_role("tab", name="Try any prompt").click()
+    page.locator("#trial textarea").fill(EVIL)
+    page.locator("#trial-go").click()
+    page.wait_for_selector("#trials .st-pair", timeout=60_000)
+    assert page.locator("#trials .st-sides section").count() == 2
+    assert page.title() != "broken into"
+    page.locator("#compare-next").click()
+
+
+def test_every_kind_is_exported_checked_and_downloaded(page):
+    page.locator("#export-go").click()
+    page.wait_for_selector("#export-notice .st-success", timeout=240_000)
+    for kind, member in (("delta", ".safetensors"), ("peft", "adapter_config.json"), ("gguf-lora", ".gguf")):
+        card = page.inner_text(f"#card-{kind}")
+        assert "checked" in card and "not checked" not in card
+        with page.expect_download() as waiting:
+            page.locator(f"#download-{kind}").click()
+        content = waiting.value.path().read_bytes()
+        names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+        assert any(name.endswith(member) for name in names), names
+    phone_fits(page)
+
+
+def test_everything_is_still_there_after_a_reload(page):
+    page.reload()
+    page.wait_for_selector("#card-peft .st-export")
+    step(page, "Compare")
+    assert page.locator("#set-own .st-pair").count() == 5
+    step(page, "Prompts")
+    assert page.locator("#prompts textarea").input_value().splitlines() == [*OWN, EVIL]
+    assert page.faults == []
+
+
+def test_another_visitor_sees_none_of_it(page, chromium, server):
+    context = chromium.new_context()
+    other = context.new_page()
+    other.goto(server.url)
+    other.wait_for_selector("#model-state .st-success")
+    step(other, "Prompts")
+    assert other.locator("#prompts textarea").input_value() == ""
+    assert other.locator("#checked .st-row").count() == 0
+    context.close()
