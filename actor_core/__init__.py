@@ -5,7 +5,7 @@ The files follow the method's own steps:
     presets, prompt_sets, prompts   models and prompts that ship with the program; a user's own
     fetch, weights/                 weights on the disk, checked
     memory, model                   what fits this machine; a model in memory
-    generate, judge                 replies and their verdicts
+    generate, judge, coherence      replies and their verdicts
     refusal_odds                    the fast verdict, from the first token
     activations, direction          one read of the prompts; R, the causal direction, the layer
     targets, solve, train           how far to move each prompt; the closed form; the published loop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from actor_core.judge import Verdict
 from actor_core.model import PRECISIONS, LoadedModel, load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets, prompt_sets
 from actor_core.prompts import read_prompts
+from actor_core.targets import drawn
 from actor_core.tune import TuneSettings, TuningPrompts, tune
 
 Result = TypeVar("Result")
@@ -85,9 +86,9 @@ def _tune(options: argparse.Namespace) -> int:
     n = options.compared
     sets = {
         "your prompts": read.prompts,
-        "held-out look-alikes": held_out.pseudo_harmful[:n],
-        "held-out harmful": held_out.harmful[:n],
-        "held-out ordinary": held_out.benign[:n],
+        "held-out look-alikes": drawn(held_out.pseudo_harmful, n, options.seed),
+        "held-out harmful": drawn(held_out.harmful, n, options.seed),
+        "held-out ordinary": drawn(held_out.benign, n, options.seed),
     }
     figures = [
         _compared(name, model, group, tuned.delta, strength) for name, group in sets.items() if group
@@ -118,7 +119,7 @@ def _load(options: argparse.Namespace) -> LoadedModel:
 
 
 def _compared(
-    name: str, model: LoadedModel, prompts: tuple[str, ...], delta: LayerDelta, strength: float
+    name: str, model: LoadedModel, prompts: Sequence[str], delta: LayerDelta, strength: float
 ) -> dict[str, Any]:
     before: list[Reply] = _followed(answer(model, prompts))
     after: list[Reply] = _followed(answer(model, prompts, delta=delta, strength=strength))

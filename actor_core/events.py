@@ -37,7 +37,7 @@ class LayerScored:
     """How well layer ``layer`` parts harmful from benign, and how much a shift there does.
 
     ``silhouette`` is in [-1, 1] (ACTOR, section 4.1); ``effect`` is the change of the mean
-    refusal log-odds, in nats, for a shift as long as a tenth of the layer's mean norm.
+    refusal log-odds, in nats, for a shift as long as R along the causal direction.
     """
 
     layer: int

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from actor_core.delta import BaseModelId
@@ -31,8 +32,13 @@ __all__ = ["PRECISIONS", "Batch", "LoadedModel", "linear_weight", "load_model"]
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "nf4", "int8")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
-# A template that prints today's date would make every day's states differ.
+# A template that prints today's date would make every day's states differ. transformers passes text to a template but
+# no function, so a macro stands in for the clock of those that read it.
 TEMPLATE_DATE = "01 Jan 2026"
+TEMPLATE_CLOCK = (
+    "{%- macro strftime_now(format) -%}{{ format | replace('%d', '01') | replace('%m', '01') | replace('%b', 'Jan')"
+    " | replace('%B', 'January') | replace('%Y', '2026') | replace('%y', '26') }}{%- endmacro +%}"
+)
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,10 @@ class LoadedModel:
 
     def token_ids(self, prompt: str) -> list[int]:
         """One user turn in the chat template, up to where the reply begins."""
+        template = self.tokenizer.get_chat_template()
         text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}],
+            chat_template=TEMPLATE_CLOCK + template if "strftime_now" in template else template,
             tokenize=False,
             add_generation_prompt=True,
             date_string=TEMPLATE_DATE,
@@ -149,9 +157,10 @@ def load_model(
             f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
             "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
         ) from error
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{source.name} cannot be loaded: {_first_line(error)}") from error
     model.eval().requires_grad_(False)
+    _keep_four_bits_readable(model)
     _decoder_layers(model)
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     if tokenizer.pad_token_id is None:
@@ -246,6 +255,14 @@ def _decoder_layers(model: nn.Module) -> nn.ModuleList:
         f"{type(model).__name__} has no list of {wanted} decoder layers with an MLP, so it cannot be tuned here. "
         "Models in the manner of Llama, Qwen, Mistral and Gemma can."
     )
+
+
+def _keep_four_bits_readable(model: nn.Module) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights at their first use on a CPU with AVX512-BF16: what is
+    repacked passes no gradient back and is written out by `linear_weight` in the wrong order."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -46,15 +47,18 @@ class Probe:
         return self.odds.refused(self.log_odds(delta, strength))
 
     def _finish(self, batch: Batch, cache: DynamicCache) -> Tensor:
+        # A cache grows by new tensors, so a copy that refers to the same ones leaves what was read as it is
+        # (`crop` cannot: past a sliding window it raises).
+        grown = copy(cache)
+        grown.layers = [copy(layer) for layer in cache.layers]
         with self.model.lock:
             output = self.model.model(
                 input_ids=batch.input_ids[:, -1:],
                 attention_mask=batch.attention_mask,
                 position_ids=batch.position_ids[:, -1:],
-                past_key_values=cache,
+                past_key_values=grown,
                 use_cache=True,
             )
-            cache.crop(-1)
         return output.logits[:, -1]
 
 

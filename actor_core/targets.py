@@ -7,13 +7,14 @@ chosen on this project's own prompts (CHANGELOG and benchmarks/ say how they do 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["TrainingRows", "TuningPrompts", "training_rows"]
+__all__ = ["TrainingRows", "TuningPrompts", "drawn", "training_rows"]
 
 from actor_core.prompt_sets import PromptSplit
 
@@ -69,3 +70,9 @@ def training_rows(
         targets=torch.tensor([target for _, group, target, _ in groups for _ in group]),
         weights=torch.tensor([weight for _, group, _, weight in groups for _ in group]),
     )
+
+
+def drawn(prompts: Sequence[str], n: int, seed: int) -> list[str]:
+    """Up to ``n`` different ones of ``prompts``, drawn with ``seed``: the sets lie in order of their kinds."""
+    different = list(dict.fromkeys(prompts))
+    return different if len(different) <= n else random.Random(seed).sample(different, n)

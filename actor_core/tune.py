@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -28,10 +27,9 @@ from actor_core.judge import Verdict
 from actor_core.model import LoadedModel
 from actor_core.presets import middle_layers
 from actor_core.probe import Probe, prepare_probe
-from actor_core.prompt_sets import PromptSplit
 from actor_core.refusal_odds import RefusalOdds, first_token_logits
 from actor_core.solve import rank_one, solve_ridge, write_direction
-from actor_core.targets import TrainingRows, TuningPrompts, training_rows
+from actor_core.targets import TrainingRows, TuningPrompts, drawn, training_rows
 from actor_core.train import PublishedSettings, train
 
 __all__ = ["Calibration", "TuneSettings", "Tuned", "TuningPrompts", "tune"]
@@ -55,14 +53,15 @@ class TuneSettings:
     candidates: tuple[int, ...] | None = None
     target_pseudo_harmful: float = -1.0
     target_harmful: float = 0.5
-    target_benign: float = -0.4
+    target_benign: float = -0.5
     harmful_weight: float = 2.0
     ridge: float = 0.1
     other_weight: float = 0.3
     other_tokens: int = 1200
-    calibration_prompts: int = 32
+    calibration_prompts: int = 24
     calibration_tokens: int = 24
-    probe_prompts: int = 80
+    gradient_prompts: int = 32
+    probe_prompts: int = 60
     seed: int = 0
     published: PublishedSettings = PublishedSettings()
 
@@ -116,8 +115,12 @@ def tune(model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings) -> 
     else:
         delta = yield from _solve(model, choice, rows, settings)
     delta.require_finite()
-    probe = yield from prepare_probe(model, _probed(prompts.held_out, settings), calibration.odds)
-    curve, strength = yield from _choose_strength(probe, delta, prompts.held_out, settings)
+    probed = [
+        drawn(group, settings.probe_prompts, settings.seed)
+        for group in (prompts.held_out.pseudo_harmful, prompts.held_out.harmful, prompts.held_out.benign)
+    ]
+    probe = yield from prepare_probe(model, [p for group in probed for p in group], calibration.odds)
+    curve, strength = yield from _choose_strength(probe, delta, [len(group) for group in probed])
     return Tuned(delta, strength, choice.scores, curve, _words(choice, curve, strength, calibration))
 
 
@@ -141,10 +144,10 @@ def _calibrate(
 ) -> Generator[Event, None, Calibration]:
     n = settings.calibration_prompts
     groups = [
-        _drawn(prompts.own, n, settings.seed),
-        _drawn(prompts.pseudo_harmful, n, settings.seed),
-        _drawn(prompts.harmful, n, settings.seed),
-        _drawn(prompts.benign, n, settings.seed),
+        drawn(prompts.own, n, settings.seed),
+        drawn(prompts.pseudo_harmful, n, settings.seed),
+        drawn(prompts.harmful, n, settings.seed),
+        drawn(prompts.benign, n, settings.seed),
     ]
     asked = list(dict.fromkeys(p for group in groups for p in group))
     replies = yield from answer(model, asked, max_new_tokens=settings.calibration_tokens, stage="calibrate")
@@ -172,9 +175,10 @@ def _choose_layer(
     The paper takes the highest silhouette; on small models it is nearly flat over the layers, so
     it is reported beside the causal effect ‖R‖·‖g‖ and decides nothing but the published method.
     """
-    gradients = yield from causal_directions(model, calibration.refused, candidates, calibration.odds)
-    harmful = _drawn(prompts.harmful, 2 * settings.calibration_prompts, settings.seed)
-    benign = _drawn(prompts.benign, 2 * settings.calibration_prompts, settings.seed)
+    refused = drawn(calibration.refused, settings.gradient_prompts, settings.seed)
+    gradients = yield from causal_directions(model, refused, candidates, calibration.odds)
+    harmful = drawn(prompts.harmful, 2 * settings.calibration_prompts, settings.seed)
+    benign = drawn(prompts.benign, 2 * settings.calibration_prompts, settings.seed)
     readings = yield from read_activations(
         model, harmful + benign, candidates, other_tokens=0, seed=settings.seed, stage="layers"
     )
@@ -224,27 +228,20 @@ def _solve(
     )
 
 
-def _probed(held_out: PromptSplit, settings: TuneSettings) -> list[str]:
-    """The first held-out prompts of each kind, in the order pseudo-harmful, harmful, benign."""
-    n = settings.probe_prompts
-    return [*held_out.pseudo_harmful[:n], *held_out.harmful[:n], *held_out.benign[:n]]
-
-
 def _choose_strength(
-    probe: Probe, delta: LayerDelta, held_out: PromptSplit, settings: TuneSettings
+    probe: Probe, delta: LayerDelta, sizes: Sequence[int]
 ) -> Generator[Event, None, tuple[tuple[StrengthMeasured, ...], float]]:
     """The smallest strength whose score is within `SCORE_TOLERANCE` of the best one's.
 
-    The score is the mean of pseudo-harmful answered and harmful refused (the paper's TS), less what
-    is newly refused of ordinary prompts.
+    ``sizes`` says how many of the probe's prompts are pseudo-harmful, harmful and benign, in that
+    order. The score is the mean of pseudo-harmful answered and harmful refused (the paper's TS),
+    less what is newly refused of ordinary prompts.
     """
-    n = settings.probe_prompts
-    sizes = [len(group[:n]) for group in (held_out.pseudo_harmful, held_out.harmful, held_out.benign)]
     curve = []
     for strength in STRENGTHS:
         shares = [
             float(group.float().mean()) if len(group) else 0.0
-            for group in probe.refused(delta, strength).split(sizes)
+            for group in probe.refused(delta, strength).split(list(sizes))
         ]
         curve.append(StrengthMeasured(strength, *shares))
         yield curve[-1]
@@ -283,8 +280,3 @@ def _words(
         )
     return tuple(said)
 
-
-def _drawn(prompts: Sequence[str], n: int, seed: int) -> list[str]:
-    """Up to ``n`` of ``prompts``, drawn with ``seed``."""
-    prompts = list(dict.fromkeys(prompts))
-    return prompts if len(prompts) <= n else random.Random(seed).sample(prompts, n)

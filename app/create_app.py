@@ -33,9 +33,7 @@ def create_app(studio: Studio) -> gr.Blocks:
         for name in STEPS:
             BUILDERS[name].wire(page)
             if f"{name}_next" in page.parts:
-                page.on(
-                    page.parts[f"{name}_next"].click, name, _going_to(STEPS.index(name) + 2), js=SCROLL_UP
-                )
+                page.on(page.parts[f"{name}_next"].click, name, _going_to(STEPS.index(name) + 2), js=SCROLL_UP)
             if f"{name}_stop" in page.parts:
                 page.on(page.parts[f"{name}_stop"].click, name, lambda session: studio.stop(session))
         page.timer.tick(

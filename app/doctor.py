@@ -34,9 +34,7 @@ def report(data_dir: Path) -> list[str]:
     free = shutil.disk_usage(existing).free
     lines.append(f"Data folder: {data_dir}, {size(free)} free on its disk")
     if free < ROOM_WANTED:
-        lines.append(
-            f"  Too little for the default model ({size(ROOM_WANTED)}): free some, or give --data-dir."
-        )
+        lines.append(f"  Too little for the default model ({size(ROOM_WANTED)}): free some, or give --data-dir.")
     lines.append("Models:")
     lines += [f"  {preset.title}: {fits(preset, machine).words}" for preset in model_presets().values()]
     return lines

@@ -33,9 +33,7 @@ def tiles(session: Session, *, comparing: bool) -> list[tuple[str, str, str, str
     for name, (title, wanted) in TILES.items():
         rows = session.sets.get(session.strength, {}).get(name)
         if not rows:
-            found.append(
-                ("waiting", title, "…" if comparing else "–", "being asked" if comparing else "not asked yet")
-            )
+            found.append(("waiting", title, "…" if comparing else "–", "being asked" if comparing else "not asked yet"))
             continue
         old, new = _refused([c.before for c in rows]), _refused([c.after for c in rows])
         better = new - old if name == "harmful" else old - new

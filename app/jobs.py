@@ -193,9 +193,7 @@ class Runner:
                 elif not isinstance(event, Replied):
                     job.events.append(event)
                 if isinstance(event, Step):
-                    job.progress = Progress(
-                        "train", event.step, event.total, f"{event.step} of {event.total}"
-                    )
+                    job.progress = Progress("train", event.step, event.total, f"{event.step} of {event.total}")
                     job.pace.observe(job.progress)
                 journal.event(event)
                 job.heard(event)

@@ -71,9 +71,7 @@ class Page:
             )
             self.add(
                 f"{name}_stop",
-                gr.Button(
-                    "Stop", variant="stop", elem_id=f"{name}-stop", scale=0, min_width=90, visible=False
-                ),
+                gr.Button("Stop", variant="stop", elem_id=f"{name}-stop", scale=0, min_width=90, visible=False),
             )
         self.add(f"{name}_hint", gr.HTML("", elem_classes="st-slot"))
         self.add(f"{name}_job", gr.HTML("", elem_id=f"{name}-job", elem_classes="st-slot"))
@@ -83,9 +81,7 @@ class Page:
         """The button to the step after this one."""
         following = words.STEP_NAMES[STEPS.index(name) + 1]
         with gr.Row(elem_classes="st-next"):
-            part = gr.Button(
-                f"Next: {following}", elem_id=f"{name}-next", interactive=False, scale=0, min_width=200
-            )
+            part = gr.Button(f"Next: {following}", elem_id=f"{name}-next", interactive=False, scale=0, min_width=200)
             self.add(f"{name}_next", part)
 
     # Drawing
@@ -100,15 +96,11 @@ class Page:
         }
         if f"{name}_go" in self.parts:
             busy = "" if job is None or mine else f"“{words.KINDS[job.kind]}” is still running."
-            view[f"{name}_hint"] = (
-                f"<p class='st-hint'>{busy or hint}</p>" if (busy or hint) and not mine else ""
-            )
+            view[f"{name}_hint"] = f"<p class='st-hint'>{busy or hint}</p>" if (busy or hint) and not mine else ""
             view[f"{name}_go"] = gr.Button(
                 interactive=ready and job is None, variant="secondary" if done else "primary"
             )
-            view[f"{name}_stop"] = gr.Button(
-                visible=mine, interactive=job is not None and job.state != "stopping"
-            )
+            view[f"{name}_stop"] = gr.Button(visible=mine, interactive=job is not None and job.state != "stopping")
         if f"{name}_next" in self.parts:
             view[f"{name}_next"] = gr.Button(interactive=done, variant="primary" if done else "secondary")
         open_now = STEPS.index(name) < 2 or self.opened(session, name)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["layers_chart", "loss_chart", "strength_chart"]
 
-WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 40
+WIDTH, HEIGHT = 640, 260
+LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 54
 
 
 def layers_chart(scores: Sequence[LayerScored], chosen: int | None) -> str:
@@ -32,7 +32,7 @@ def layers_chart(scores: Sequence[LayerScored], chosen: int | None) -> str:
             f"<rect class='{css}' x='{x:.1f}' y='{floor - height:.1f}' width='{width:.1f}' "
             f"height='{height:.1f}' rx='2'>"
             f"<title>{escape(told)}</title></rect>"
-            f"<text x='{x + width / 2:.1f}' y='{floor + 16}' text-anchor='middle'>{score.layer}</text>"
+            f"<text x='{x + width / 2:.1f}' y='{floor + 20}' text-anchor='middle'>{score.layer}</text>"
         )
     marks.append(_axis_name("layer of the model"))
     note = "The taller the bar, the more a small change in that layer changes whether the model refuses."
@@ -79,8 +79,7 @@ def strength_chart(curve: Sequence[StrengthMeasured], chosen: float | None) -> s
         )
     ticks = sorted({0.0, last, *([chosen / unit] if chosen is not None else [])})
     marks.extend(
-        f"<text x='{_x(s / last):.1f}' y='{HEIGHT - BOTTOM + 16}' text-anchor='middle'>{s:.2g}</text>"
-        for s in ticks
+        f"<text x='{_x(s / last):.1f}' y='{HEIGHT - BOTTOM + 20}' text-anchor='middle'>{s:.2g}</text>" for s in ticks
     )
     marks.append(_axis_name("strength of the change (0 is the old model)"))
     legend = "".join(f"<li class='{css}'><i></i>{escape(name)}</li>" for css, name, _ in lines)
@@ -100,9 +99,7 @@ def loss_chart(losses: Sequence[tuple[int, float]]) -> str:
     top = max(loss for _, loss in losses) or 1.0
     last = losses[-1][0] or 1
     path = " ".join(f"{_x(step / last):.1f},{_y(loss / top):.1f}" for step, loss in _thinned(losses))
-    marks = (
-        _grid([(0.0, "0"), (top, _short(top))], top) + f"<polyline class='st-line-plain' points='{path}'/>"
-    )
+    marks = _grid([(0.0, "0"), (top, _short(top))], top) + f"<polyline class='st-line-plain' points='{path}'/>"
     return _figure(
         "Distance from the goal (loss)",
         marks + _axis_name(f"update (now {last})"),

@@ -102,9 +102,7 @@ def pairs(rows: Sequence[tuple[str, Reply, Reply | None]], empty: str) -> str:
     cards = []
     for outcome, before, after in rows[:SHOWN_ROWS]:
         new = (
-            _side("After", after)
-            if after
-            else "<section><h4>After</h4><p class='st-hint'>not asked yet</p></section>"
+            _side("After", after) if after else "<section><h4>After</h4><p class='st-hint'>not asked yet</p></section>"
         )
         mark = badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome else ""
         cards.append(

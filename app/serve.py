@@ -44,9 +44,7 @@ def serve(args: Namespace) -> None:
     try:
         _, local_url, share_url = blocks.launch(**launch_options(settings), prevent_thread_lock=True)
     except OSError as error:
-        raise SystemExit(
-            f"The page cannot be served at port {settings.port}: {error}. Try another --port."
-        ) from error
+        raise SystemExit(f"The page cannot be served at port {settings.port}: {error}. Try another --port.") from error
     address = share_url or local_url
     sys.stdout.write(f"Second Take is at {address}\n")
     sys.stdout.flush()
@@ -122,6 +120,4 @@ def free_port(host: str) -> int:
             except OSError:
                 continue
             return port
-    raise SystemExit(
-        f"No free port from {FIRST_PORT} to {FIRST_PORT + PORTS_TRIED - 1}: give one with --port."
-    )
+    raise SystemExit(f"No free port from {FIRST_PORT} to {FIRST_PORT + PORTS_TRIED - 1}: give one with --port.")

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING
 from app.errors import Notice
 
 if TYPE_CHECKING:
-    from actor_core.evaluate import Comparison
-    from actor_core.tune import Tuned
-
     from actor_core.delta import BaseModelId
+    from actor_core.evaluate import Comparison
     from actor_core.events import LayerScored, StrengthMeasured
     from actor_core.generate import Reply
     from actor_core.prompts import Problem
+    from actor_core.tune import Tuned
 
 __all__ = ["ExportRecord", "Session", "Sessions", "Trial"]
 

@@ -33,10 +33,9 @@ from app.settings import Settings
 from app.words import EXPORT_KINDS, KINDS, STEP_OF_KIND
 
 if TYPE_CHECKING:
-    from actor_core.tune import TuneSettings
-
     from actor_core.memory import Fit
     from actor_core.model import LoadedModel
+    from actor_core.tune import TuneSettings
 
 __all__ = ["Studio"]
 
@@ -89,9 +88,7 @@ class Studio:
         if not typed.strip() and preset not in self.presets:
             raise ModelError("No model is chosen: choose one from the list.")
         request = work.ModelRequest(self.presets.get(preset), typed, precision, device)
-        request.require_allowed(
-            hub_ids=self.settings.hub_ids_allowed, local_paths=self.settings.local_paths_allowed
-        )
+        request.require_allowed(hub_ids=self.settings.hub_ids_allowed, local_paths=self.settings.local_paths_allowed)
         session.preset = preset
         if self.model is not None and request.key == self.model_key:
             session.say("model", None)
@@ -106,9 +103,7 @@ class Studio:
         self._submit(
             session,
             "load",
-            lambda: work.load(
-                request, self.settings.data_dir, offline=self.settings.offline, release=release
-            ),
+            lambda: work.load(request, self.settings.data_dir, offline=self.settings.offline, release=release),
             finished=finished,
             pace_key=" ".join(request.key),
         )
@@ -209,9 +204,7 @@ class Studio:
         if not prompt:
             raise PromptError("Type a prompt first.")
         if len(prompt) > MAX_CHARS:
-            raise PromptError(
-                f"This prompt has {len(prompt):,} characters; at most {MAX_CHARS:,} can be tried."
-            )
+            raise PromptError(f"This prompt has {len(prompt):,} characters; at most {MAX_CHARS:,} can be tried.")
         self._submit(
             session,
             "try",
@@ -226,9 +219,7 @@ class Studio:
         if not kinds:
             raise ExportError("No kind of file is chosen: tick at least one.")
         if session.strength == 0:
-            raise ExportError(
-                "The strength is 0, which is the old model: move it up in step 4 before exporting."
-            )
+            raise ExportError("The strength is 0, which is the old model: move it up in step 4 before exporting.")
         folder = self.settings.data_dir / "exports" / session.key
 
         def finished(_: object) -> None:
@@ -252,18 +243,13 @@ class Studio:
 
     def note_interrupted(self, session: Session) -> None:
         """Says so where the visitor's last job was cut off by the end of the program."""
-        if (
-            session.job_id
-            and self.job(session) is None
-            and self.runner.ending(session.job_id) == "interrupted"
-        ):
+        if session.job_id and self.job(session) is None and self.runner.ending(session.job_id) == "interrupted":
             session.job_id = ""
             session.say(
                 "model",
                 Notice(
                     "warning",
-                    "The program was closed while it worked. Your prompts are still here: load the model "
-                    "again.",
+                    "The program was closed while it worked. Your prompts are still here: load the model again.",
                 ),
             )
 
@@ -312,8 +298,7 @@ class Studio:
         running = self.job(session, quick=quick)
         if running is not None and not follows:
             raise ActorError(
-                f"“{KINDS[running.kind]}” is still running: wait for it, or press Stop in the step that "
-                "shows it."
+                f"“{KINDS[running.kind]}” is still running: wait for it, or press Stop in the step that shows it."
             )
         if self.runner.waiting() >= JOBS_IN_LINE:
             raise ActorError("Too many jobs wait on this server already: try again in a few minutes.")
@@ -358,9 +343,7 @@ class Studio:
 
     def _stopped_tuning(self, session: Session, events: list[Event]) -> Notice:
         if session.tuned is not None:
-            return Notice(
-                "info", "Stopped. The tuning itself was finished and is kept; the comparison is not whole."
-            )
+            return Notice("info", "Stopped. The tuning itself was finished and is kept; the comparison is not whole.")
         last = next((event for event in reversed(events) if isinstance(event, Step)), None)
         if last is None:
             return Notice("info", "Stopped before there was anything to keep. Press Tune to start again.")
@@ -372,10 +355,7 @@ class Studio:
                 strength=1.0,
                 layer_scores=tuple(session.layer_scores),
                 curve=tuple(session.curve),
-                words=(
-                    f"Stopped after {last.step} of {last.total} updates: what was learnt up to there is "
-                    "kept.",
-                ),
+                words=(f"Stopped after {last.step} of {last.total} updates: what was learnt up to there is kept.",),
             )
             session.tuned_early = True
         return Notice(

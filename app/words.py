@@ -10,9 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["EXPORT_KINDS", "OUTCOMES", "STAGES", "VERDICTS", "duration", "job_line", "size"]
 
 TITLE = "Second Take"
-TAGLINE = (
-    "Some chat models refuse harmless questions. Find them here, and repair the model on your own machine."
-)
+TAGLINE = "Some chat models refuse harmless questions. Find them here, and repair the model on your own machine."
 
 STEP_NAMES = ("Model", "Prompts", "Tune", "Compare", "Export")
 

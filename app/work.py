@@ -234,9 +234,7 @@ def follow_strength(model: LoadedModel, session: Session) -> Generator[Event, No
             return
 
 
-def try_both(
-    model: LoadedModel, session: Session, prompt: str, before: BeforeCache
-) -> Generator[Event, None, None]:
+def try_both(model: LoadedModel, session: Session, prompt: str, before: BeforeCache) -> Generator[Event, None, None]:
     """One prompt on the old model and on the tuned one."""
     strength = session.strength
     old = yield from _staged(before.answer(model, [prompt]), "try", 0, 1, 2)
@@ -309,9 +307,7 @@ def _tuned_answers(
 
     tuned = _tuned(session)
     strength = strength * unit(tuned)
-    return (
-        yield from answer(model, list(prompts), delta=tuned.delta, strength=strength, max_new_tokens=tokens)
-    )
+    return (yield from answer(model, list(prompts), delta=tuned.delta, strength=strength, max_new_tokens=tokens))
 
 
 def _staged(

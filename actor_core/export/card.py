@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from actor_core.evaluate import Rates
 from huggingface_hub import ModelCardData
 
 from actor_core.delta import LayerDelta
 from actor_core.errors import ExportError
+from actor_core.evaluate import Rates
 from actor_core.export.base import Base
 from actor_core.export.compare import Checked
 
@@ -129,18 +129,20 @@ def read_figures(report: Mapping[str, Any] | None) -> tuple[Figures, ...]:
     rows = []
     for entry in (report or {}).get("figures", ()):
         try:
-            n = int(entry["n"])
-            before, after = (
-                Rates(**{verdict: int(entry[when][verdict]) for verdict in VERDICTS})
-                for when in ("before", "after")
-            )
-            rows.append(Figures(str(entry["set"]), before, after))
+            row = Figures(str(entry["set"]), _rates(entry["before"]), _rates(entry["after"]))
+            if not row.before.n == row.after.n == int(entry["n"]):
+                raise ValueError("counts that add up to n")
         except (KeyError, TypeError, ValueError) as error:
             raise ExportError(
                 f"The report's figures need 'set', 'n', and under 'before' and 'after' the counts "
                 f"{', '.join(VERDICTS)}; one of them lacks {error}."
             ) from error
+        rows.append(row)
     return tuple(rows)
+
+
+def _rates(counts: Mapping[str, Any]) -> Rates:
+    return Rates(**{verdict: int(counts[verdict]) for verdict in VERDICTS})
 
 
 def _share(rates: Rates, verdict: str) -> str:

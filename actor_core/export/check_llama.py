@@ -194,9 +194,7 @@ def _end(process: subprocess.Popen[str], errors: Path) -> str:
     return f"exit code {code}" + (f"; it said: {said[-1].strip()[:300]}" if said else "")
 
 
-def _compared(
-    answers: list[dict[str, Any]], ours: dict[float, Tensor], replies: dict[float, list[str]]
-) -> Checked:
+def _compared(answers: list[dict[str, Any]], ours: dict[float, Tensor], replies: dict[float, list[str]]) -> Checked:
     found = {(answer["scale"], answer["prompt"]): answer for answer in answers}
     n = len(replies[0.0])
     first, same = {0.0: 0, 1.0: 0}, {0.0: 0, 1.0: 0}

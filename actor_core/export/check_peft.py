@@ -52,9 +52,7 @@ def check_peft(
         restored = not left and torch.equal(base, last_logits(model, prompts))
     if not restored:
         what = ", ".join(left[:3]) or "its scores"
-        return Checked(
-            False, f"PEFT left something behind in the loaded model ({what}): load the model again."
-        )
+        return Checked(False, f"PEFT left something behind in the loaded model ({what}): load the model again.")
     return _compared(base, ours, theirs, TOLERANCE[model.precision], error)
 
 

@@ -38,9 +38,7 @@ class Checked:
 
 
 @torch.inference_mode()
-def last_logits(
-    model: LoadedModel, prompts: Sequence[str], through: Callable[..., Any] | None = None
-) -> Tensor:
+def last_logits(model: LoadedModel, prompts: Sequence[str], through: Callable[..., Any] | None = None) -> Tensor:
     """The scores of the first token of each reply, shape [prompts, vocabulary], fp32 on the CPU.
 
     ``through`` is called instead of the model, with the same inputs. The model's lock is held.

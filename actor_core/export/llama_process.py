@@ -54,9 +54,7 @@ def _parameters(asked: dict[str, Any]) -> xllamacpp.CommonParams:
     return params
 
 
-def _reply(
-    server: xllamacpp.Server, prompt: list[int], scale: float, asked: dict[str, Any]
-) -> dict[str, Any]:
+def _reply(server: xllamacpp.Server, prompt: list[int], scale: float, asked: dict[str, Any]) -> dict[str, Any]:
     result = server.handle_completions(
         {
             "prompt": prompt,

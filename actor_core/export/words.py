@@ -16,9 +16,7 @@ __all__ = [
 # vLLM's default for --max-lora-rank.
 VLLM_RANK = 16
 
-UNDO_DELTA = (
-    "Load the base again: nothing else holds the change. Adding the same matrices times -1 undoes it, too."
-)
+UNDO_DELTA = "Load the base again: nothing else holds the change. Adding the same matrices times -1 undoes it, too."
 UNDO_PEFT = (
     "`model.unload()` gives the base back, and `with model.disable_adapter():` runs it without the adapter. "
     "Do not merge into a 4-bit base: that rounds the whole layer."

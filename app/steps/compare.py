@@ -93,9 +93,7 @@ def build(page: Page) -> None:
                 info="Harmless look-alikes, harmful and ordinary ones. More take longer and say more.",
             ),
         )
-        page.add(
-            "again", gr.Button("Compare again", elem_id="compare-again", scale=0, min_width=150, size="md")
-        )
+        page.add("again", gr.Button("Compare again", elem_id="compare-again", scale=0, min_width=150, size="md"))
     page.next("compare")
     page.views["compare"] = lambda studio, session: _view(page, studio, session)
 
@@ -119,9 +117,7 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
             choices=[(f"{words.OUTCOMES.get(name, name)} ({_count(own, name)})", name) for name in FILTERS],
             value=session.show,
         ),
-        "set_own": render.pairs(
-            shown, "No prompt of yours is in this group." if own else "Nothing was tuned yet."
-        ),
+        "set_own": render.pairs(shown, "No prompt of yours is in this group." if own else "Nothing was tuned yet."),
         "trials": render.trials(session.trials),
         "strength": gr.Slider(interactive=usable),
         "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
@@ -156,9 +152,7 @@ def wire(page: Page) -> None:
     )
     page.on(page.parts["trial_go"].click, "compare", asked, ["trial"])
     page.on(page.parts["trial"].submit, "compare", asked, ["trial"])
-    page.on(
-        page.parts["again"].click, "compare", lambda session, n: studio.compare(session, int(n)), ["more"]
-    )
+    page.on(page.parts["again"].click, "compare", lambda session, n: studio.compare(session, int(n)), ["more"])
 
 
 def restore(studio: Studio, session: Session) -> View:

@@ -35,9 +35,7 @@ def build(page: Page) -> None:
             page.add(f"card_{kind}", gr.HTML("", elem_id=f"card-{kind}", elem_classes="st-slot"))
             page.add(
                 f"download_{kind}",
-                gr.DownloadButton(
-                    "Download (.zip)", elem_id=f"download-{kind}", scale=0, min_width=170, size="md"
-                ),
+                gr.DownloadButton("Download (.zip)", elem_id=f"download-{kind}", scale=0, min_width=170, size="md"),
             )
         page.add(f"group_{kind}", group)
     with gr.Accordion("Earlier exports", open=False, visible=False) as earlier:
@@ -51,16 +49,13 @@ def build(page: Page) -> None:
         latest = {kind: _latest(session, kind) for kind in words.EXPORT_KINDS}
         view = page.frame(session, "export", ready=ready, done=bool(session.exports), hint=hint)
         view["export_plan"] = (
-            f"<p class='st-hint'>The change is written at strength {session.strength:g}, as set in step "
-            "4.</p>"
+            f"<p class='st-hint'>The change is written at strength {session.strength:g}, as set in step 4.</p>"
         )
         for kind, record in latest.items():
             path = studio.download(session, record.path) if record else None
             view[f"group_{kind}"] = gr.Column(visible=record is not None)
             view[f"card_{kind}"] = render.export_card(record, _command(studio, record)) if record else ""
-            view[f"download_{kind}"] = gr.DownloadButton(
-                value=str(path) if path else None, visible=path is not None
-            )
+            view[f"download_{kind}"] = gr.DownloadButton(value=str(path) if path else None, visible=path is not None)
         old = [record for record in session.exports if record not in latest.values()][:30]
         files = [studio.download(session, record.path) for record in old]
         view["earlier"] = gr.Accordion(visible=bool(old))

@@ -101,9 +101,7 @@ def _about(preset: ModelPreset, fit: Fit) -> str:
     kind = {"fits": "answered", "fits with offload": "incoherent"}.get(fit.verdict, "refused")
     licence = escape(preset.licence)
     if preset.licence_url:
-        licence = (
-            f"<a href='{escape(preset.licence_url)}' target='_blank' rel='noopener noreferrer'>{licence}</a>"
-        )
+        licence = f"<a href='{escape(preset.licence_url)}' target='_blank' rel='noopener noreferrer'>{licence}</a>"
     facts = [
         badge(kind, words.FIT_MARKS.get(fit.verdict, fit.verdict)),
         f"<span>needs {words.size(fit.bytes_needed)} of memory</span>",
@@ -131,7 +129,5 @@ def _state(studio: Studio) -> str:
 
 def _typed_info(studio: Studio) -> str:
     if studio.settings.local_paths_allowed:
-        return (
-            "Instead of the list: a name on the Hugging Face hub, or a folder or .gguf file on this machine."
-        )
+        return "Instead of the list: a name on the Hugging Face hub, or a folder or .gguf file on this machine."
     return "Instead of the list: a name on the Hugging Face hub."

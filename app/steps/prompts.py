@@ -34,9 +34,7 @@ def build(page: Page) -> None:
         ),
     )
     with gr.Row(elem_classes="st-actions"):
-        page.add(
-            "examples", gr.Button("Example prompts", size="sm", elem_id="examples", scale=0, min_width=150)
-        )
+        page.add("examples", gr.Button("Example prompts", size="sm", elem_id="examples", scale=0, min_width=150))
         page.add(
             "upload",
             gr.UploadButton(
@@ -59,11 +57,7 @@ def build(page: Page) -> None:
     page.add("checked", gr.HTML("", elem_id="checked", elem_classes="st-slot"))
 
     def view(studio: Studio, session: Session) -> View:
-        hint = (
-            ""
-            if studio.model is not None
-            else "Load a model in step 1 first. You can write your prompts meanwhile."
-        )
+        hint = "" if studio.model is not None else "Load a model in step 1 first. You can write your prompts meanwhile."
         done = bool(session.chosen) and studio.has_model_of(session)
         return page.frame(session, "prompts", ready=studio.model is not None, done=done, hint=hint) | {
             "problems": render.problems_table(session.problems),
@@ -94,9 +88,7 @@ def wire(page: Page) -> None:
         finally:
             Path(path).unlink(missing_ok=True)  # nobody's prompts lie about in the page's cache
         session.problems = read.problems
-        session.say(
-            "prompts", Notice("info", f"{len(read.prompts)} prompts were read from {Path(path).name}.")
-        )
+        session.say("prompts", Notice("info", f"{len(read.prompts)} prompts were read from {Path(path).name}."))
         return put(session, _joined(text, "\n".join(" ".join(prompt.split()) for prompt in read.prompts)))
 
     def put(session: Session, text: str) -> View:

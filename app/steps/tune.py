@@ -49,7 +49,7 @@ def build(page: Page) -> None:
                     minimum=0,
                     maximum=10,
                     label="Size of a step (α)",
-                    info="How far each prompt is moved along the refusal vector. In the paper 0.0004 to 0.003.",
+                    info="How far each prompt is moved. In the paper it is 0.0004 to 0.003.",
                 ),
             )
             page.add(
@@ -89,8 +89,7 @@ def build(page: Page) -> None:
                     [("Automatic", AUTOMATIC)],
                     value=AUTOMATIC,
                     label="Layer",
-                    info="A model is a stack of layers. Automatic takes the one where a small change "
-                    "does most.",
+                    info="A model is a stack of layers. Automatic takes the one where a small change does most.",
                 ),
             )
             page.add(
@@ -117,9 +116,7 @@ def build(page: Page) -> None:
         layers = studio.model.n_layers if studio.model is not None else 0
         return page.frame(session, "tune", ready=ready, done=session.tuned is not None, hint=hint) | {
             "tune_plan": _plan(session),
-            "layer": gr.Dropdown(
-                choices=[("Automatic", AUTOMATIC), *((str(i), str(i)) for i in range(layers - 1))]
-            ),
+            "layer": gr.Dropdown(choices=[("Automatic", AUTOMATIC), *((str(i), str(i)) for i in range(layers - 1))]),
             "tune_words": _words(session),
             "tune_plots": _plots(session),
         }

@@ -46,11 +46,7 @@ def test_gradio_is_told_to_keep_and_to_send_nothing(tmp_path, monkeypatch):
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False" and "GRADIO_ALLOWED_PATHS" not in os.environ
     options = launch_options(settings)
     assert options["run_history"] is False and options["enable_monitoring"] is False
-    assert (
-        options["allowed_paths"] == []
-        and options["max_file_size"] == "20mb"
-        and options["mcp_server"] is False
-    )
+    assert options["allowed_paths"] == [] and options["max_file_size"] == "20mb" and options["mcp_server"] is False
 
 
 @pytest.mark.parametrize("flags", [{"listen": True}, {"share": True}, {"host": "0.0.0.0"}])
@@ -80,9 +76,7 @@ def test_in_a_space_only_presets_can_be_loaded(monkeypatch, tmp_path):
     require_password(settings)
 
 
-@pytest.mark.parametrize(
-    "typed", ["/etc", "../models", "~/models", "models/x.gguf/y", "C:\\models", "app/steps"]
-)
+@pytest.mark.parametrize("typed", ["/etc", "../models", "~/models", "models/x.gguf/y", "C:\\models", "app/steps"])
 def test_a_page_open_to_others_takes_no_path(typed, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     from actor_core.errors import FetchError
@@ -90,9 +84,7 @@ def test_a_page_open_to_others_takes_no_path(typed, monkeypatch):
     request = ModelRequest(None, typed, "auto", "auto")
     with pytest.raises(FetchError, match="hub name"):
         request.require_allowed(hub_ids=True, local_paths=False)
-    ModelRequest(None, "Qwen/Qwen2.5-1.5B-Instruct", "auto", "auto").require_allowed(
-        hub_ids=True, local_paths=False
-    )
+    ModelRequest(None, "Qwen/Qwen2.5-1.5B-Instruct", "auto", "auto").require_allowed(hub_ids=True, local_paths=False)
 
 
 def test_the_data_folder_can_come_from_the_environment(monkeypatch, tmp_path):

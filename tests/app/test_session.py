@@ -8,9 +8,7 @@ from app.session import ExportRecord, Sessions
 
 
 def record(path: str) -> ExportRecord:
-    return ExportRecord(
-        "peft", "2026-01-01 10:00", "a model", 1.0, path, 10, True, "same replies", "python x"
-    )
+    return ExportRecord("peft", "2026-01-01 10:00", "a model", 1.0, path, 10, True, "same replies", "python x")
 
 
 def test_an_id_that_the_browser_made_up_opens_nothing(tmp_path):

@@ -77,7 +77,7 @@ def test_a_folder_that_is_no_model_is_said_so_and_the_page_goes_on(page, tmp_pat
 def test_the_default_model_loads_and_the_page_says_how(page):
     page.locator("#model-go").click()
     page.wait_for_selector("#model-job .st-job, #model-state .st-success")
-    page.wait_for_selector("#model-state .st-success", timeout=240_000)
+    page.wait_for_selector("#model-state .st-success", timeout=480_000)
     assert re.search(r"is loaded\. .*(bf16|fp32|nf4)", page.inner_text("#model-state"))
     assert page.locator("#model-notice .st-error").count() == 0
     phone_fits(page)
@@ -94,9 +94,7 @@ def test_prompts_that_cannot_be_used_are_named_and_nothing_typed_is_lost(page, t
     for name in ("photo.txt", "table.csv"):
         before = page.inner_text("#prompts-notice")
         page.locator("#upload + input[type=file], input[type=file]").first.set_input_files(tmp_path / name)
-        wait_until(
-            lambda b=before: page.inner_text("#prompts-notice") not in ("", b), 10, f"a message on {name}"
-        )
+        wait_until(lambda b=before: page.inner_text("#prompts-notice") not in ("", b), 10, f"a message on {name}")
         assert page.locator("#prompts-notice .st-error").count() == 1
     assert box.input_value() == "😀 ¿Cómo mato un proceso?"
     box.fill("")
@@ -142,7 +140,7 @@ def test_tuning_ends_with_a_plot_and_words(page):
     page.locator("#per-set input[type=number]").fill("8")
     page.locator("#per-set input[type=number]").press("Enter")
     page.locator("#tune-go").click()
-    page.wait_for_selector("#tune-words .st-success", timeout=240_000)
+    page.wait_for_selector("#tune-words .st-success", timeout=480_000)
     assert "layer" in page.inner_text("#tune-words")
     assert page.locator("#tune-plots svg").count() >= 1
     phone_fits(page)
@@ -151,7 +149,7 @@ def test_tuning_ends_with_a_plot_and_words(page):
 
 def test_before_and_after_stand_side_by_side(page):
     page.wait_for_selector("#tiles .st-tile")
-    wait_until(no_job(page, "compare"), 240, "the end of the comparison")
+    wait_until(no_job(page, "compare"), 480, "the end of the comparison")
     assert page.locator("#set-own .st-pair").count() == 5
     tiles = page.inner_text("#tiles")
     assert re.search(r"Your prompts refused\s+\d of 5", tiles) and tiles.count("n = 8") == 3
@@ -177,9 +175,7 @@ def test_the_strength_can_be_moved_and_what_was_asked_comes_back_at_once(page):
     number.press("Home")
     wait_until(lambda: "at strength 0." in page.inner_text("#strength-now"), 15, "the new strength")
     wait_until(lambda: page.locator("#quick-job .st-job").count() == 0, 90, "the answers at strength 0")
-    wait_until(
-        lambda: page.locator("#set-own .st-badge.st-fixed").count() == 0, 10, "no prompt fixed at strength 0"
-    )
+    wait_until(lambda: page.locator("#set-own .st-badge.st-fixed").count() == 0, 10, "no prompt fixed at strength 0")
     for _ in range(10):
         number.press("ArrowRight")
     wait_until(lambda: page.locator("#set-own .st-badge.st-fixed").count() >= 1, 90, "strength 1 again")
@@ -198,7 +194,7 @@ def test_any_prompt_can_be_tried_on_both(page):
 
 def test_every_kind_is_exported_checked_and_downloaded(page):
     page.locator("#export-go").click()
-    page.wait_for_selector("#export-notice .st-success", timeout=240_000)
+    page.wait_for_selector("#export-notice .st-success", timeout=480_000)
     for kind, member in (("delta", ".safetensors"), ("peft", "adapter_config.json"), ("gguf-lora", ".gguf")):
         card = page.inner_text(f"#card-{kind}")
         assert "checked" in card and "not checked" not in card

@@ -214,9 +214,7 @@ def test_llamas_q_and_k_rows_are_in_llama_cpps_order(tiny, module, heads):
     from transformers.modeling_gguf_pytorch_utils import LlamaTensorProcessor
 
     model = tiny("llama")
-    adapter = low_rank_adapter(
-        delta_of(model, **{f"self_attn__{module}": rank(model, f"self_attn.{module}", 2)})
-    )
+    adapter = low_rank_adapter(delta_of(model, **{f"self_attn__{module}": rank(model, f"self_attn.{module}", 2)}))
     tensors = gguf_lora.gguf_tensors(adapter, model.model.config)
     b = next(tensor for name, tensor in tensors.items() if name.endswith("lora_b"))
     ours = adapter.modules[f"self_attn.{module}"].b
@@ -302,11 +300,11 @@ def test_a_delta_of_another_base_is_refused_with_both_digests(tiny, tmp_path):
         other.source = Source(other.source.folder)
 
 
-def test_figures_that_are_incomplete_are_refused_before_anything_is_written(tiny, tmp_path):
-    with pytest.raises(ExportError, match="before"):
-        exported(
-            tiny(), delta_of(tiny()), "delta", tmp_path / "x", report={"figures": [{"set": "a", "n": 3}]}
-        )
+@pytest.mark.parametrize("wrong", [{"before": {}}, {"n": 50}, {"after": None}])
+def test_figures_that_cannot_be_right_are_refused_before_anything_is_written(tiny, tmp_path, wrong):
+    report = {"figures": [REPORT["figures"][0] | wrong]}
+    with pytest.raises(ExportError, match="figures"):
+        exported(tiny(), delta_of(tiny()), "delta", tmp_path / "x", report=report)
     assert not list(tmp_path.iterdir())
 
 
@@ -394,6 +392,18 @@ def test_peft_check_leaves_the_model_exactly_as_it_was(tiny, tmp_path, precision
     assert result.checked, result.check_words
     assert result.figures["same_first_token"] == len(PROMPTS)
     assert traces(model) == before
+
+
+def test_peft_check_leaves_a_model_in_training_in_training(tiny, tmp_path):
+    model = tiny()
+    model.model.train()
+    model.layers[0].requires_grad_(True)
+    try:
+        before = traces(model)
+        exported(model, delta_of(model), "peft", tmp_path / "x")
+        assert traces(model) == before
+    finally:
+        model.model.eval().requires_grad_(False)
 
 
 def test_a_fault_inside_peft_leaves_the_model_as_it_was_and_marks_the_files(tiny, tmp_path, monkeypatch):
@@ -543,9 +553,7 @@ def test_the_card_has_front_matter_figures_and_no_prompt_texts(tiny, tmp_path):
     assert data["library_name"] == "peft"
     assert "bomb" not in text and "Sure" not in text
     assert "| held out | 48 | 0.56 (0.42 to 0.69) | 0.04 (0.01 to 0.14) |" in text
-    assert (
-        "b" * 64 in text and "fp32" in text and "Setting: alpha | 0.5" in text and "Prompts: own | 12" in text
-    )
+    assert "b" * 64 in text and "fp32" in text and "Setting: alpha | 0.5" in text and "Prompts: own | 12" in text
     assert result.check_words in text
 
 

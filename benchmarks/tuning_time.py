@@ -1,0 +1,106 @@
+"""How long tuning takes beside reading the prompts, and how much memory it takes beside the model.
+
+    python benchmarks/tuning_time.py
+
+For 25, 100 and 400 prompts of a user, each in a process of its own: seconds of reading (every
+training prompt once, up to the layer that is tuned), of solving, and of the whole; and the peak
+of the process's memory during tuning, over what it holds with the model loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections import defaultdict
+from pathlib import Path
+
+import psutil
+from real_model import arguments, load, machine, tuning_prompts
+
+from actor_core.events import Progress
+from actor_core.presets import prompt_sets
+from actor_core.tune import TuneSettings, tune
+
+COUNTS = (25, 100, 400)
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--count", type=int, help="measure one number of prompts and print it as JSON")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if options.count:
+        print(json.dumps(measure(options)))
+        return
+    rows = [
+        "| prompts of the user | read in all | reading s | solving s | whole s | whole / reading | model GB | peak / model |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for count in COUNTS:
+        command = [sys.executable, __file__, "--count", str(count), "--model", options.model]
+        command += ["--precision", options.precision, "--data-dir", str(options.data_dir)]
+        m = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        rows.append(
+            f"| {count} | {m['read']} | {m['reading']:.1f} | {m['solving']:.1f} | {m['whole']:.1f} | "
+            f"{m['whole'] / m['reading']:.2f} | {m['loaded'] / 1e9:.2f} | {m['peak'] / m['loaded']:.2f} |"
+        )
+        print(rows[-1], flush=True)
+    text = "\n".join([f"{options.model}; {machine()}; {time.strftime('%Y-%m-%d')}", "", *rows])
+    print(f"\n{text}")
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+
+
+def measure(options: Namespace) -> dict[str, float]:
+    """One tuning with ``options.count`` prompts: seconds by stage, bytes of memory."""
+    model = load(options)
+    own = list(prompt_sets()["everyday"].training().pseudo_harmful)[: options.count]
+    extra = [f"{prompt} Answer briefly." for prompt in own]
+    own = (own + extra)[: options.count]
+    loaded = psutil.Process().memory_info().rss
+    seconds: dict[str, float] = defaultdict(float)
+    read = 0
+    with PeakMemory() as memory:
+        start = last = time.perf_counter()
+        for event in tune(model, tuning_prompts(own), TuneSettings(seed=options.seed)):
+            now = time.perf_counter()
+            if isinstance(event, Progress):
+                seconds[event.stage] += now - last
+                read = event.total if event.stage == "read" else read
+            last = now
+        whole = time.perf_counter() - start
+    return {
+        "read": read,
+        "reading": seconds["read"],
+        "solving": seconds["solve"],
+        "whole": whole,
+        "loaded": loaded,
+        "peak": memory.peak,
+    }
+
+
+class PeakMemory:
+    """The largest resident size of this process within the body, looked at every 20 ms, in bytes."""
+
+    def __enter__(self) -> PeakMemory:
+        self.peak, self.done = 0, threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+
+    def _watch(self) -> None:
+        process = psutil.Process()
+        while not self.done.wait(0.02):
+            self.peak = max(self.peak, process.memory_info().rss)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Fixtures of the core's tests: tiny models, each made once for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tiny_models import loaded, refusing_folder, tiny_folder
+
+from actor_core.model import LoadedModel
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Callable[..., LoadedModel]:
+    """``tiny(kind, precision)``: a random model of that shape; nothing a test does may change it."""
+    torch.set_num_threads(1)
+    made: dict[tuple[str, str], LoadedModel] = {}
+
+    def get(kind: str = "qwen2", precision: str = "fp32") -> LoadedModel:
+        key = kind, precision
+        if key not in made:
+            made[key] = loaded(tiny_folder(kind, tmp_path_factory.mktemp("-".join(key))), precision)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def refusing(tmp_path_factory) -> LoadedModel:
+    """A toy that refuses every prompt with a dangerous verb."""
+    torch.set_num_threads(1)
+    return loaded(refusing_folder(tmp_path_factory.mktemp("refusing")))
