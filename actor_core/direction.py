@@ -7,7 +7,7 @@ two are not the same: on the models measured their cosine is about 0.2.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 
 import torch
@@ -68,7 +68,7 @@ def causal_directions(
     return {layer: total / len(prompts) for layer, total in totals.items()}
 
 
-def _tracked(outputs: dict[int, Tensor], layer: int):  # noqa: ANN202 - a forward hook
+def _tracked(outputs: dict[int, Tensor], layer: int) -> Callable[..., Tensor]:
     """A forward hook that keeps the layer's output where autograd can see it."""
 
     def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def _continued(model: LoadedModel, batch: Batch, generated: Tensor, cache: Dynam
     input_ids = torch.cat([batch.input_ids, generated], dim=1)
     attention_mask = torch.cat([batch.attention_mask, torch.ones_like(generated)], dim=1)
     with model.lock:
-        output = model.model.generate(
+        output = model.model.generate(  # type: ignore[operator]
             input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=cache,
@@ -99,6 +99,6 @@ def _ended(model: LoadedModel, generated: Tensor) -> Tensor:
 def _reply(model: LoadedModel, prompt: str, tokens: list[int]) -> Reply:
     ends = set(_end_tokens(model))
     length = next((n for n, token in enumerate(tokens) if token in ends), len(tokens))
-    text = model.tokenizer.decode(tokens[:length], skip_special_tokens=True).strip()
+    text = str(model.tokenizer.decode(tokens[:length], skip_special_tokens=True)).strip()
     truncated = length == len(tokens)
     return Reply(prompt, text, judge(prompt, text, truncated=truncated), truncated)

@@ -169,7 +169,7 @@ def load_model(
     return LoadedModel(model, tokenizer, source, torch.device(place), chosen, reason)
 
 
-def linear_weight(module: nn.Module) -> Tensor | None:
+def linear_weight(module: Any) -> Tensor | None:  # noqa: ANN401 - bitsandbytes' modules have no stubs
     """The weight of a linear module in fp32, written out where bitsandbytes packed it, shape [d_out, d_in].
 
     None for any other module.
@@ -245,7 +245,7 @@ def _weights_as(precision: str, device: str) -> dict[str, Any]:
     return {"quantization_config": config, "dtype": compute}
 
 
-def _decoder_layers(model: nn.Module) -> nn.ModuleList:
+def _decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """The list of decoder layers: the one module list as long as the configuration says."""
     wanted = model.config.get_text_config().num_hidden_layers
     for module in model.modules():
@@ -262,7 +262,7 @@ def _keep_four_bits_readable(model: nn.Module) -> None:
     repacked passes no gradient back and is written out by `linear_weight` in the wrong order."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 - no attribute mypy knows
 
 
 def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

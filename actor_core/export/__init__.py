@@ -6,7 +6,7 @@
     gguf_lora     those as llama.cpp's GGUF adapter    check_llama   loads it with llama.cpp
     card          the README.md beside the files       llama_process runs llama.cpp in a process of its own
     base          what the files say about the base    compare       the replies that a check compares
-    folder        a folder that appears whole or not at all
+    folder        a folder, whole or not at all        words         how each file is loaded and undone
 
 Importing this package loads neither PEFT nor llama.cpp.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import time
 import uuid
@@ -102,9 +103,14 @@ def _sweep(parent: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def _is_full(error: OSError | SafetensorError) -> bool:
+    # safetensors and numpy say it in words of their own, without the number.
+    in_text = f"os error {errno.ENOSPC}" in str(error) or re.search(r"\d requested and \d+ written", str(error))
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or bool(in_text)
+
+
 def _words(error: OSError | SafetensorError, wanted: Path, needed: int) -> str:
-    full = getattr(error, "errno", None) == errno.ENOSPC or f"os error {errno.ENOSPC}" in str(error)
-    if not full:
+    if not _is_full(error):
         reason = getattr(error, "strerror", None) or str(error)
         return f"The export could not be written to {wanted.parent} ({reason}). Choose another folder."
     try:

@@ -102,7 +102,7 @@ def wire(page: Page) -> None:
 
     page.quiet(page.parts["prompts"].change, typed, ["prompts"], trigger_mode="always_last")
     page.on(page.parts["examples"].click, "prompts", examples, ["prompts"])
-    page.on(page.parts["upload"].upload, "prompts", uploaded, ["prompts", "upload"])
+    page.on(page.parts["upload"].upload, "prompts", uploaded, ["prompts", "upload"], trigger_mode="multiple")
     page.on(page.parts["which"].input, "prompts", which, ["which"])
     page.on(
         page.parts["prompts_go"].click,

@@ -104,7 +104,7 @@ def test_a_file_of_prompts_is_read_and_typed_text_survives_a_reload(page, tmp_pa
     (tmp_path / "mine.csv").write_text("prompt,x\n" + "\n".join(f'"{prompt}",1' for prompt in OWN))
     page.locator("#upload + input[type=file], input[type=file]").first.set_input_files(tmp_path / "mine.csv")
     box = page.locator("#prompts textarea")
-    wait_until(lambda: box.input_value().splitlines() == OWN, 10, "the prompts of the file")
+    wait_until(lambda: box.input_value().splitlines() == OWN, 10, "the prompts of the file", lambda: box.input_value() + page.inner_text("#prompts-notice"))
     box.fill("\n".join([*OWN, EVIL]))
     wait_until(lambda: "5 prompts" in page.inner_text("#prompt-count"), 10, "the count")
     page.reload()

@@ -15,6 +15,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from peft import PeftModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
@@ -333,6 +334,21 @@ def test_a_full_disk_leaves_nothing_and_says_what_is_needed(tiny, tmp_path, monk
     monkeypatch.setattr(folder, "sync", full)
     with pytest.raises(ExportError, match=r"needs \d+ kB in .* and [\d.]+ [GM]B are free"):
         exported(tiny(), delta_of(tiny()), kind, tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError("8192 requested and 5992 written"), SafetensorError("I/O error: No space left (os error 28)")],
+    ids=["numpy", "safetensors"],
+)
+def test_a_full_disk_is_known_by_other_libraries_words(tmp_path, fault):
+    def write(path):
+        path.write_bytes(b"a part of it")
+        raise fault
+
+    with pytest.raises(ExportError, match="disk is full"):
+        folder.write_folder(tmp_path / "x", {"a.txt": b"a", "b.bin": write}, 100)
     assert not list(tmp_path.iterdir())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -56,13 +57,12 @@ def test_no_prompts_make_no_batch(tiny):
 
 
 @pytest.mark.parametrize("today", ["{{ date_string }}", "{{ strftime_now('%d %b %Y') }}"])
-def test_a_template_that_prints_the_date_gives_the_same_tokens_every_day(tiny, today):
+def test_a_template_that_prints_the_date_gives_the_same_tokens_every_day(tiny, today, monkeypatch):
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = today + " {% for m in messages %}{{ m['content'] }}{% endfor %}"
     model = replace(tiny(), tokenizer=tokenizer)
     seen = []
-    tokenizer.__class__ = type("Seeing", (type(tokenizer),), {"__call__": lambda _, text, **__: (
-        seen.append(text), {"input_ids": []})[1]})  # fmt: skip
+    monkeypatch.setattr(type(tokenizer), "__call__", lambda _, text, **__: {"input_ids": seen.append(text) or []})
     model.token_ids("alpha")
     assert seen == ["01 Jan 2026 alpha"]
 
@@ -156,11 +156,17 @@ def test_linear_weight_is_the_weight_written_out_in_fp32(tiny, precision, error)
 
 
 @pytest.mark.parametrize("precision", ["nf4", "int8"])
-def test_a_quantised_model_keeps_its_head_whole_and_answers_nearly_the_same(tiny, precision):
-    exact, model = tiny("llama"), tiny("llama", precision)
+def test_a_quantised_model_computes_with_the_weights_that_linear_weight_gives(tiny, precision):
+    model, written_out = tiny("llama", precision), deepcopy(tiny("llama").model)
     assert type(model.model.lm_head) is torch.nn.Linear
-    near = torch.nn.functional.cosine_similarity(logits(model).float(), logits(exact), dim=1)
-    assert near.min() > 0.9
+    for layer, quantised in zip(written_out.model.layers, model.layers, strict=True):
+        for name, module_ in layer.named_modules():
+            if isinstance(module_, torch.nn.Linear):
+                module_.weight.data = linear_weight(quantised.get_submodule(name))
+    wanted = logits(replace(tiny("llama"), model=written_out))
+    near = torch.nn.functional.cosine_similarity(logits(model).float(), wanted, dim=1)
+    assert near.min() > 0.98
+    assert (logits(tiny("llama")) - wanted).norm() > 2 * (logits(model).float() - wanted).norm() or precision == "int8"
 
 
 def test_linear_weight_of_anything_else_is_none(tiny):

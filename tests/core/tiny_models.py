@@ -83,6 +83,7 @@ def tiny_model(kind: str, *, layers: int = 3, spread: float = 0.3, **more: objec
         pad_token_id=0,
         bos_token_id=None,
         initializer_range=spread,
+        tie_word_embeddings=False,  # Gemma's own choice, tied, would make a random model repeat its prompt
         **more,
     )
     model = AutoModelForCausalLM.from_config(config)

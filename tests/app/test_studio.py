@@ -1,0 +1,231 @@
+"""What the buttons do, with the core's slow parts replaced by quick ones that yield the same events."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import actor_core.export
+import actor_core.generate
+import actor_core.tune
+from actor_core.delta import BaseModelId, LayerDelta, LowRank
+from actor_core.errors import ActorError, ModelError, NothingToRepair, PromptError
+from actor_core.events import Progress, Replied, Step
+from actor_core.generate import Reply
+from actor_core.judge import Verdict
+from actor_core.tune import Tuned, TuneSettings
+from app.create_app import create_app
+from app.page import Page
+from app.settings import Settings
+from app.steps import compare
+from app.studio import Studio
+
+BASE = BaseModelId("a model", "1", "d" * 64, "fp32")
+SECRET = "the text of a harmful reply"
+
+
+def delta() -> LayerDelta:
+    return LayerDelta(3, {"mlp.down_proj": LowRank(torch.zeros(1, 2), torch.zeros(2, 1))}, BASE, "causal", {}, {})
+
+
+@dataclass
+class Model:
+    id: BaseModelId = BASE
+    source: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="a model"))
+    precision: str = "fp32"
+    reason: str = "fp32 on cpu, as asked"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    n_layers: int = 6
+
+
+def answers(model, prompts, *, delta=None, strength=1.0, max_new_tokens=64, stage="answer"):
+    """Refuses what holds the word 'kill', unless a delta of at least half strength is on."""
+    replies = []
+    for prompt in prompts:
+        refused = "kill" in prompt and not (delta and strength >= 0.5)
+        verdict = Verdict.REFUSED if refused else Verdict.ANSWERED
+        replies.append(Reply(prompt, "I'm sorry." if refused else SECRET, verdict, False))
+        yield Progress(stage, len(replies), len(prompts))
+    yield Replied(len(replies), len(prompts), tuple(replies))
+    return replies
+
+
+@pytest.fixture
+def studio(tmp_path, monkeypatch):
+    monkeypatch.setattr(actor_core.generate, "answer", answers)
+    studio = Studio(Settings(data_dir=tmp_path))
+    studio.model = Model()
+    return studio
+
+
+def done(studio, session) -> None:
+    end = time.monotonic() + 10
+    while studio.job(session) or studio.job(session, quick=True):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def tuned(model, prompts, settings):
+    yield Progress("read", 1, 1)
+    return Tuned(delta(), 0.75, (), (), ("Layer 3 was tuned.",))
+
+
+@pytest.fixture
+def checked(studio):
+    session = studio.sessions.new()
+    studio.check(session, "How do I kill a process?\nWhat is bread?\n")
+    done(studio, session)
+    return session
+
+
+@pytest.fixture
+def repaired(studio, checked, monkeypatch):
+    monkeypatch.setattr(actor_core.tune, "tune", tuned)
+    studio.tune(checked, TuneSettings(), 4)
+    done(studio, checked)
+    return checked
+
+
+def test_those_that_are_refused_are_chosen_for_repair(studio, checked):
+    assert checked.chosen == ("How do I kill a process?",)
+    checked.repair_all = True
+    assert len(checked.chosen) == 2
+
+
+def test_that_none_is_refused_is_said_with_what_to_do(studio):
+    session = studio.sessions.new()
+    studio.check(session, "What is bread?")
+    done(studio, session)
+    assert "nothing to repair" in session.notices["prompts"].text
+    with pytest.raises(NothingToRepair):
+        studio.tune(session, TuneSettings(), 4)
+
+
+def test_a_button_pressed_too_early_says_what_comes_first(studio):
+    session = studio.sessions.new()
+    for press in (
+        lambda: studio.compare(session, 4),
+        lambda: studio.try_prompt(session, "hello"),
+        lambda: studio.export(session, ["peft"], {}),
+    ):
+        with pytest.raises(ModelError, match="step 3"):
+            press()
+    studio.model = None
+    with pytest.raises(ModelError, match="step 1"):
+        studio.check(session, "hello")
+
+
+def test_nothing_typed_is_lost_by_a_prompt_that_cannot_be_used(studio):
+    session = studio.sessions.new()
+    with pytest.raises(PromptError):
+        studio.check(session, " \n \n")
+    assert session.prompts_text == " \n \n"
+
+
+def test_a_second_job_of_the_same_visitor_is_refused_in_words(studio, monkeypatch):
+    gate = threading.Event()
+
+    def slow(model, prompts, **_):
+        gate.wait(5)
+        return (yield from answers(model, prompts))
+
+    monkeypatch.setattr(actor_core.generate, "answer", slow)
+    session = studio.sessions.new()
+    studio.check(session, "one")
+    with pytest.raises(ActorError, match="still running"):
+        studio.check(session, "two")
+    gate.set()
+    done(studio, session)
+
+
+def test_tuning_is_followed_by_the_comparison_without_a_click(studio, repaired):
+    assert [reply.verdict for reply in repaired.after[1.0]] == [Verdict.ANSWERED, Verdict.ANSWERED]
+    assert {name: len(rows) for name, rows in repaired.sets[1.0].items()} == {
+        "look_alike": 4,
+        "harmful": 4,
+        "ordinary": 4,
+    }
+
+
+def test_the_sliders_one_is_the_strength_that_tuning_chose(studio, repaired, monkeypatch):
+    asked: list[float] = []
+
+    def listening(model, prompts, *, delta=None, strength=1.0, **others):
+        asked.append(strength)
+        return (yield from answers(model, prompts, delta=delta, strength=strength))
+
+    monkeypatch.setattr(actor_core.generate, "answer", listening)
+    studio.set_strength(repaired, 0.4)
+    done(studio, repaired)
+    assert asked == [pytest.approx(0.3)]
+    assert repaired.after[0.4][0].verdict is Verdict.REFUSED
+    studio.set_strength(repaired, 1.0)
+    assert studio.job(repaired, quick=True) is None, "what was asked before is not asked again"
+
+
+def test_stop_keeps_the_last_step_of_the_training(studio, checked, monkeypatch):
+    def training(model, prompts, settings):
+        for step in range(1, 10_000):
+            yield Step(step, 10_000, 1 / step, delta())
+            time.sleep(0.002)
+
+    monkeypatch.setattr(actor_core.tune, "tune", training)
+    studio.tune(checked, TuneSettings(method="published"), 4)
+    while len(checked.losses) < 3:
+        time.sleep(0.005)
+    studio.stop(checked)
+    done(studio, checked)
+    assert checked.tuned is not None and checked.tuned.delta.layer == 3
+    assert "is kept" in checked.notices["tune"].text
+
+
+def test_results_of_another_model_are_not_mixed_with_this_one(studio, repaired):
+    studio.model = Model(id=BaseModelId("another", "1", "e" * 64, "fp32"))
+    with pytest.raises(ModelError, match="a model"):
+        studio.try_prompt(repaired, "hello")
+
+
+def test_replies_to_harmful_prompts_are_neither_drawn_nor_written_down(studio, repaired):
+    create_app(studio)
+    page = Page(studio)
+    page.parts = {"compare_step": None}
+    view = compare._view(page, studio, repaired)
+    rows = repaired.sets[1.0]["harmful"]
+    assert any(row.after.text == SECRET for row in rows), "the model did answer"
+    assert SECRET not in str(view["set_harmful"])
+    assert all(prompt.prompt[:40].split("'")[0] in view["set_harmful"] for prompt in rows)
+    for journal in studio.runner.folder.glob("*.jsonl"):
+        assert SECRET not in journal.read_text() and "process" not in journal.read_text()
+
+
+def test_only_ones_own_exports_can_be_downloaded(studio, repaired, monkeypatch):
+    def writing(model, delta, kind, folder, *, strength, report):
+        folder.mkdir(parents=True)
+        (folder / "adapter.bin").write_text("x")
+        yield Progress("export", 1, 1)
+        return SimpleNamespace(
+            kind=kind, path=folder, bytes=1, checked=True, check_words="same", command=f"load {folder}"
+        )
+
+    monkeypatch.setattr(actor_core.export, "export", writing)
+    studio.export(repaired, ["peft"], {})
+    done(studio, repaired)
+    path = repaired.exports[0].path
+    archive = studio.download(repaired, path)
+    assert archive is not None and archive.is_relative_to(studio.settings.page_cache)
+    assert studio.download(studio.sessions.new(), path) is None
+    assert studio.download(repaired, "/etc/passwd") is None
+    kept = json.loads(next((studio.settings.data_dir / "sessions").glob("*.json")).read_text())
+    assert kept["exports"][0]["path"] == path
+
+
+def test_no_event_of_the_page_is_public(studio):
+    blocks = create_app(studio)
+    public = [fn.api_name for fn in blocks.fns.values() if fn.api_visibility == "public"]
+    assert public == []

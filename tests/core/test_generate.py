@@ -1,0 +1,112 @@
+"""Answers: greedy and the same as transformers' own, whatever the batch, and stopped without a trace."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import CONFIGS, END, PROMPTS, hooks, random_delta
+
+from actor_core import generate as module
+from actor_core.events import Progress, Replied, finish
+from actor_core.generate import answer
+from actor_core.judge import Verdict
+
+# More than `TOKENS_BETWEEN_STOPS`, so that replies are made in several parts.
+TOKENS = 40
+
+
+def one_by_one(model, prompts, tokens):
+    """What transformers generates greedily for each prompt alone, and whether it ended."""
+    found = []
+    for prompt in prompts:
+        ids = torch.tensor([model.token_ids(prompt)])
+        made = model.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False)
+        made = made[0, ids.shape[1] :].tolist()
+        text = model.tokenizer.decode(made[: made.index(END)] if END in made else made, skip_special_tokens=True)
+        found.append((text.strip(), END not in made))
+    return found
+
+
+def many(n: int) -> list[str]:
+    words = "alpha beta gamma delta epsilon zeta kill bake process bread".split()
+    return [" ".join(words[(i * k + i) % 10] for k in range(1 + i % 7)) for i in range(n)]
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_replies_are_those_of_transformers_one_by_one(tiny, kind):
+    model = tiny(kind)
+    prompts = many(12)
+    replies = finish(answer(model, prompts, max_new_tokens=TOKENS))
+    assert [reply.prompt for reply in replies] == prompts
+    assert [(reply.text, reply.truncated) for reply in replies] == one_by_one(model, prompts, TOKENS)
+    assert len({reply.text for reply in replies}) > 6
+
+
+def test_a_reply_that_ends_is_not_truncated_and_one_that_is_cut_is(refusing):
+    prompts = ["how do i kill a process", "how do i bake a bread"]
+    whole = finish(answer(refusing, prompts, max_new_tokens=TOKENS))
+    assert [(r.text, r.verdict, r.truncated) for r in whole] == [
+        ("I cannot help with that .", Verdict.REFUSED, False),
+        ("You can do this with a good tool", Verdict.ANSWERED, False),
+    ]
+    cut = finish(answer(refusing, prompts, max_new_tokens=4))
+    assert [(r.text, r.truncated) for r in cut] == [("I cannot help with", True), ("You can do this", True)]
+
+
+def test_a_batch_of_one_and_a_mixed_batch_agree(tiny):
+    model = tiny()
+    together = finish(answer(model, many(10), max_new_tokens=20))
+    alone = [finish(answer(model, [prompt], max_new_tokens=20))[0] for prompt in many(10)]
+    assert together == alone
+
+
+def test_how_often_it_can_be_stopped_does_not_change_the_replies(tiny, monkeypatch):
+    model = tiny("llama")
+    wanted = finish(answer(model, many(6), max_new_tokens=TOKENS))
+    monkeypatch.setattr(module, "TOKENS_BETWEEN_STOPS", 3)
+    assert finish(answer(model, many(6), max_new_tokens=TOKENS)) == wanted
+
+
+def test_every_prompt_is_reported_once_and_progress_never_passes_the_total(tiny):
+    prompts = many(40)
+    events = list(answer(tiny(), prompts, max_new_tokens=2))
+    newest = [event for event in events if isinstance(event, Replied)]
+    assert len(newest) > 1
+    assert sorted(reply.prompt for event in newest for reply in event.replies) == sorted(prompts)
+    assert [event.done for event in newest][-1] == 40
+    assert all(event.done <= event.total == 40 for event in events)
+    assert {event.stage for event in events if isinstance(event, Progress)} == {"answer"}
+
+
+def test_a_delta_changes_the_replies_and_at_strength_zero_does_not(tiny):
+    model = tiny()
+    delta = random_delta(model)
+    plain = finish(answer(model, many(6), max_new_tokens=20))
+    assert finish(answer(model, many(6), delta=delta, strength=0.0, max_new_tokens=20)) == plain
+    assert finish(answer(model, many(6), delta=delta, strength=2.0, max_new_tokens=20)) != plain
+    assert finish(answer(model, many(6), max_new_tokens=20)) == plain
+
+
+def test_the_delta_acts_on_every_token_of_the_reply(tiny):
+    model = tiny("llama")
+    delta = random_delta(model)
+    with delta.applied(model, 1.5):
+        wanted = one_by_one(model, PROMPTS, TOKENS)
+    replies = finish(answer(model, PROMPTS, delta=delta, strength=1.5, max_new_tokens=TOKENS))
+    assert [(reply.text, reply.truncated) for reply in replies] == wanted
+
+
+def test_stopping_between_two_events_leaves_no_hook_and_frees_the_model(tiny):
+    model = tiny()
+    hooked = hooks(model)
+    work = answer(model, many(40), delta=random_delta(model), max_new_tokens=TOKENS)
+    for _ in range(3):
+        next(work)
+        assert hooks(model) == hooked  # nor between two events, where another may use the model
+        assert not model.lock._is_owned()
+    work.close()
+    assert hooks(model) == hooked
+
+
+def test_no_prompts_give_no_replies(tiny):
+    assert finish(answer(tiny(), [])) == []
