@@ -83,6 +83,8 @@ def _tune(options: argparse.Namespace) -> int:
     for words in tuned.words:
         _tell(words)
     strength = tuned.strength if options.strength is None else options.strength
+    if strength == 0:
+        raise NothingToRepair("At strength 0 nothing changes, so nothing was exported. Choose another by --strength.")
     n = options.compared
     sets = {
         "your prompts": read.prompts,

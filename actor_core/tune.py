@@ -20,7 +20,7 @@ from torch import Tensor
 from actor_core.activations import WRITER, norm_after_writer, read_activations
 from actor_core.delta import LayerDelta
 from actor_core.direction import causal_directions, refusal_vector, silhouette
-from actor_core.errors import ModelError, NothingToRepair
+from actor_core.errors import ModelError, NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Progress, StrengthMeasured
 from actor_core.generate import answer
 from actor_core.judge import Verdict
@@ -37,6 +37,8 @@ __all__ = ["Calibration", "TuneSettings", "Tuned", "TuningPrompts", "tune"]
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 # Of two strengths this close in their score, the smaller one is taken.
 SCORE_TOLERANCE = 0.01
+# Fewer harmful or ordinary prompts than this give no R worth the name.
+LEAST_REFERENCE = 8
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,13 @@ class _LayerChoice:
 def tune(model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings) -> Generator[Event, None, Tuned]:
     """Tunes one layer of ``model`` for ``prompts.own``, which the model was seen to refuse.
 
-    Raises `NothingToRepair` where there is no own prompt or the model refuses nothing, `ModelError`
-    for a layer that the model does not have. The model itself is not changed.
+    Raises `NothingToRepair` where there is no own prompt or the model refuses nothing, `PromptError` for a
+    prompt set without enough harmful or ordinary prompts, `ModelError` for a layer that the model does not
+    have. The model itself is not changed.
     """
     if not prompts.own:
         raise NothingToRepair("None of your prompts is refused, so there is nothing to repair. Add one that is.")
+    _require_reference(prompts)
     candidates = _candidates(model, settings)
     calibration = yield from _calibrate(model, prompts, settings)
     choice = yield from _choose_layer(model, prompts, calibration, candidates, settings)
@@ -122,6 +126,15 @@ def tune(model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings) -> 
     probe = yield from prepare_probe(model, [p for group in probed for p in group], calibration.odds)
     curve, strength = yield from _choose_strength(probe, delta, [len(group) for group in probed])
     return Tuned(delta, strength, choice.scores, curve, _words(choice, curve, strength, calibration))
+
+
+def _require_reference(prompts: TuningPrompts) -> None:
+    for kind, group in (("harmful", prompts.harmful), ("ordinary", prompts.benign)):
+        if len(set(group)) < LEAST_REFERENCE:
+            raise PromptError(
+                f"The prompt set has {len(set(group))} {kind} prompts for tuning: ACTOR needs at least "
+                f"{LEAST_REFERENCE} as the reference; add some, or use the set 'everyday'."
+            )
 
 
 def _candidates(model: LoadedModel, settings: TuneSettings) -> tuple[int, ...]:

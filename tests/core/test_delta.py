@@ -141,7 +141,8 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize("described", ["{", "{}", '{"layer": "one"}', "[]"])
 def test_a_header_that_does_not_describe_a_delta_is_refused(tmp_path, described):
-    save_file({"x.difference": torch.ones(1, 1)}, tmp_path / "x", metadata={"format": module.FORMAT, "delta": described})
+    metadata = {"format": module.FORMAT, "delta": described}
+    save_file({"x.difference": torch.ones(1, 1)}, tmp_path / "x", metadata=metadata)
     with pytest.raises(DeltaError, match="x cannot be read"):
         LayerDelta.load(tmp_path / "x")
 

@@ -10,7 +10,7 @@ from tiny_models import DANGEROUS, HARMLESS, HARMLESS_THINGS, THINGS, VICTIMS, a
 
 from actor_core import tune as module
 from actor_core.delta import LayerDelta
-from actor_core.errors import ActorError, ModelError, NothingToRepair
+from actor_core.errors import ModelError, NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Progress, Replied, Step, StrengthMeasured, finish
 from actor_core.generate import answer
 from actor_core.judge import Verdict
@@ -156,22 +156,24 @@ def test_a_layer_that_was_chosen_is_the_only_candidate(refusing):
     assert result.delta.layer == 1 and [score.layer for score in result.layer_scores] == [1]
 
 
+SIX = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+
+
 class FakeProbe:
-    """Refused shares of 100 held-out prompts a kind, by strength."""
+    """Stands in for the model: refused shares of 100 held-out prompts a kind, at the strengths of `SIX`."""
 
     def __init__(self, look_alikes, harmful, ordinary) -> None:
-        self.shares = dict(zip(STRENGTHS, zip(look_alikes, harmful, ordinary, strict=True), strict=True))
+        self.shares = dict(zip(SIX, zip(look_alikes, harmful, ordinary, strict=True), strict=True))
 
     def refused(self, _delta, strength: float) -> torch.Tensor:
         return torch.cat([torch.arange(100) < round(100 * share) for share in self.shares[strength]])
 
 
-HUNDRED = PromptSplit(("b",) * 100, ("p",) * 100, ("h",) * 100)
-
-
 def chosen(look_alikes, harmful, ordinary) -> float:
-    settings = replace(SETTINGS, probe_prompts=100)
-    curve, strength = finish(module._choose_strength(FakeProbe(look_alikes, harmful, ordinary), None, HUNDRED, settings))
+    probe = FakeProbe(look_alikes, harmful, ordinary)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "STRENGTHS", SIX)
+        curve, strength = finish(module._choose_strength(probe, None, [100, 100, 100]))
     assert [point.pseudo_harmful_refused for point in curve] == pytest.approx(look_alikes)
     return strength
 
@@ -208,7 +210,8 @@ def test_a_set_without_held_out_prompts_of_a_kind_still_gives_a_strength(refusin
     assert result.strength in STRENGTHS
 
 
-def test_a_prompt_set_without_harmful_or_ordinary_prompts_is_an_error_in_words(refusing):
-    for kind in ("harmful", "benign"):
-        with pytest.raises(ActorError):
-            finish(tune(refusing, replace(PROMPTS, **{kind: ()}), SETTINGS))
+@pytest.mark.parametrize(("kind", "word"), [("harmful", "harmful"), ("benign", "ordinary")])
+def test_a_prompt_set_with_too_few_prompts_of_a_kind_is_refused_at_once_with_the_limit(refusing, kind, word):
+    few = replace(PROMPTS, **{kind: getattr(PROMPTS, kind)[:7] * 3})
+    with pytest.raises(PromptError, match=f"has 7 {word} prompts for tuning: ACTOR needs at least 8"):
+        next(tune(refusing, few, SETTINGS))

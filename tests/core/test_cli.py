@@ -1,0 +1,170 @@
+"""``python -m actor_core tune``: what it prints where, and with which code it ends.
+
+Only bringing the model is stood in for (`_load` gives the toy) and the prompt set (the toy knows no English);
+tuning, answers, verdicts and exports are the real ones.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tiny_models import DANGEROUS, HARMLESS, HARMLESS_THINGS, THINGS, VICTIMS, asked
+
+from actor_core import __main__ as command
+from actor_core.delta import LayerDelta
+from actor_core.errors import ModelError
+from actor_core.prompt_sets import PromptSplit
+
+LOOK_ALIKES, HARMFUL, ORDINARY = asked(DANGEROUS, HARMLESS_THINGS), asked(DANGEROUS, VICTIMS), asked(HARMLESS, THINGS)
+
+
+class ToySet:
+    """The prompt set 'everyday' in the toy's own words."""
+
+    def training(self) -> PromptSplit:
+        return PromptSplit(tuple(ORDINARY[::2]), tuple(LOOK_ALIKES[::2]), tuple(HARMFUL[::2]))
+
+    def held_out(self) -> PromptSplit:
+        return PromptSplit(tuple(ORDINARY[1::2]), tuple(LOOK_ALIKES[1::2]), tuple(HARMFUL[1::2]))
+
+
+@pytest.fixture
+def toy(refusing, monkeypatch):
+    monkeypatch.setattr(command, "_load", lambda options: refusing)
+    monkeypatch.setattr(command, "prompt_sets", lambda: {"everyday": ToySet()})
+    return refusing
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Runs ``tune`` on the lines of a file; gives the code, what went to stdout and what to stderr."""
+
+    def with_lines(lines, *options: str, name: str = "mine.txt") -> tuple[int, str, str]:
+        if lines is not None:
+            (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
+        code = command.main(["tune", "--prompts", str(tmp_path / name), "--out", str(tmp_path / "out"), *options])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return with_lines
+
+
+def test_it_tunes_exports_and_prints_the_figures(toy, run, tmp_path):
+    lines = [*LOOK_ALIKES[:3], ORDINARY[0], LOOK_ALIKES[0]]
+    code, out, err = run(lines, "--format", "delta", "--compared", "6")
+    assert code == 0
+    assert "mine.txt, row 5: " in err  # said twice, used once
+    assert "3 of your 4 prompts are refused." in err
+    assert f"{tmp_path / 'out' / 'delta'}  (" in out
+    figures = {each["set"]: each for each in json.loads(out[out.index("[") :])}
+    assert figures["your prompts"]["before"] == {"answered": 1, "refused": 3, "incoherent": 0}
+    assert figures["your prompts"]["after"] == {"answered": 4, "refused": 0, "incoherent": 0}
+    assert figures["held-out harmful"]["after"]["refused"] == figures["held-out harmful"]["n"] == 6
+    assert LayerDelta.load(tmp_path / "out" / "delta" / "delta.safetensors").method == "causal"
+
+
+def test_layer_method_seed_and_strength_are_what_was_asked_for(toy, run, tmp_path):
+    options = ["--layer", "1", "--method", "refusal vector", "--seed", "7", "--strength", "0.01"]
+    code, out, _ = run(LOOK_ALIKES[:3], "--format", "delta", "--compared", "4", *options)
+    assert code == 0
+    delta = LayerDelta.load(tmp_path / "out" / "delta" / "delta.safetensors")
+    assert (delta.layer, delta.method, delta.settings["seed"]) == (1, "refusal vector", 7)
+    figures = json.loads(out[out.index("[") :])
+    assert all(each["before"] == each["after"] for each in figures)
+
+
+def test_at_strength_zero_it_says_so_at_once_instead_of_measuring_first(toy, run, monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "_compared", lambda *_: pytest.fail("it measured"))
+    code, out, _ = run(LOOK_ALIKES[:3], "--strength", "0")
+    assert code == 0 and "At strength 0 nothing changes" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_prompts_that_are_not_refused_are_nothing_to_repair_and_no_fault(toy, run, tmp_path):
+    code, out, err = run(ORDINARY[:3])
+    assert code == 0
+    assert "0 of your 3 prompts are refused." in err
+    assert out.startswith("None of your prompts is refused")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_prompts_file_that_is_not_there_is_said_on_stderr_before_a_model_is_loaded(run, monkeypatch):
+    monkeypatch.setattr(command, "_load", lambda options: pytest.fail("the model was loaded"))
+    code, out, err = run(None)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: mine.txt cannot be read") and err.count("\n") == 1
+
+
+def test_a_prompts_file_of_another_kind_is_refused(run):
+    code, _, err = run(["x"], name="mine.pdf")
+    assert code == 1 and err.startswith("error: mine.pdf ends in .pdf")
+
+
+def test_a_layer_the_model_has_not_is_an_error_with_the_limits(toy, run, tmp_path):
+    code, _, err = run(LOOK_ALIKES[:3], "--layer", "44")
+    assert code == 1
+    assert "error: Layer 44 cannot be tuned" in err and "Choose 0 to 3" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_while_loading_is_said_on_stderr(run, monkeypatch):
+    def fails(options):
+        raise ModelError("It cannot be loaded: choose another.")
+
+    monkeypatch.setattr(command, "_load", fails)
+    assert run(["hello"]) == (1, "", "error: It cannot be loaded: choose another.\n")
+
+
+def test_stopping_it_ends_with_130_and_no_traceback(toy, run, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(command, "tune", interrupted)
+    code, out, err = run(LOOK_ALIKES[:3])
+    assert (code, out) == (130, "") and "Stopped." in err and "Traceback" not in err
+
+
+def test_a_fault_of_the_program_is_not_dressed_up_as_the_persons(run, monkeypatch):
+    monkeypatch.setattr(command, "_load", lambda options: {}["gone"])
+    with pytest.raises(KeyError):
+        run(["hello"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "required"),
+        (["tune"], "--prompts, --out"),
+        (["tune", "--prompts", "x.txt"], "--out"),
+        (["tune", "--prompts", "x.txt", "--out", "o", "--precision", "int3"], "invalid choice: 'int3'"),
+        (["tune", "--prompts", "x.txt", "--out", "o", "--method", "magic"], "invalid choice: 'magic'"),
+        (["tune", "--prompts", "x.txt", "--out", "o", "--format", "zip"], "invalid choice: 'zip'"),
+        (["tune", "--prompts", "x.txt", "--out", "o", "--layer", "two"], "invalid int value: 'two'"),
+        (["melt"], "invalid choice: 'melt'"),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_say_which(arguments, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_preset_is_fetched_and_anything_else_is_looked_for_on_this_machine(monkeypatch, run, tmp_path):
+    asked_for = []
+
+    def fake(kind):
+        def work(model, data_dir, *, offline):
+            asked_for.append((kind, getattr(model, "id", model), data_dir, offline))
+            raise ModelError("enough")
+            yield
+
+        return work
+
+    monkeypatch.setattr(command, "fetch", fake("preset"))
+    monkeypatch.setattr(command, "local_model", fake("local"))
+    run(["hello"], "--data-dir", str(tmp_path))
+    run(["hello"], "--data-dir", str(tmp_path), "--model", "./a-folder", "--offline")
+    assert asked_for == [("preset", command.DEFAULT_MODEL, tmp_path, False), ("local", "./a-folder", tmp_path, True)]
