@@ -46,7 +46,7 @@ def answer(
 ) -> Generator[Event, None, list[Reply]]:
     """The replies to ``prompts``, in their order, by the model with ``strength`` times ``delta``."""
     replies: dict[int, Reply] = {}
-    for batch in model.batches(prompts):
+    for batch in model.batches(prompts, max_tokens=2048):
         generated = torch.empty((len(batch.rows), 0), dtype=torch.long, device=model.device)
         cache = DynamicCache(config=model.model.config)
         while generated.shape[1] < max_new_tokens and not bool(_ended(model, generated).all()):

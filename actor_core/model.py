@@ -102,7 +102,7 @@ class LoadedModel:
         )
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def batches(self, prompts: Sequence[str], *, max_tokens: int = 2048, max_rows: int = 32) -> Iterator[Batch]:
+    def batches(self, prompts: Sequence[str], *, max_tokens: int = 1024, max_rows: int = 32) -> Iterator[Batch]:
         """``prompts`` as batches of like length, the longest first, each at most ``max_tokens``
         padded tokens or one prompt. The longest first, so that memory runs out at once or never.
         """

@@ -38,7 +38,9 @@ class RefusalOdds:
         """ln P(first token begins a refusal) - ln P(it does not), from logits [n, vocabulary], shape [n]."""
         logits = logits.float()
         inside = logits[:, self.tokens.to(logits.device)].logsumexp(dim=1)
-        outside = logits.index_fill(1, self.tokens.to(logits.device), float("-inf")).logsumexp(dim=1)
+        everything = logits.logsumexp(dim=1)
+        # ln(1 - P) from ln P, without a second copy of logits as wide as the vocabulary.
+        outside = everything + torch.log1p(-(inside - everything).exp().clamp(max=1 - 1e-6))
         return inside - outside
 
     def refused(self, log_odds: Tensor) -> Tensor:

@@ -56,13 +56,13 @@ def training_rows(
     too is the user's own; a harmful prompt stays harmful whoever pasted it."""
     harmful_ones = set(prompts.harmful)
     own = [p for p in dict.fromkeys(prompts.own) if p not in harmful_ones]
-    rest = [p for p in prompts.pseudo_harmful if p not in set(own)]
+    rest = [p for p in dict.fromkeys(prompts.pseudo_harmful) if p not in own]
     own_weight = max(1.0, min(OWN_AT_MOST, OWN_SHARE * len(rest) / max(1, len(own))))
     groups = [
         ("own", own, pseudo_harmful, own_weight),
         ("pseudo-harmful", rest, pseudo_harmful, 1.0),
-        ("harmful", list(prompts.harmful), harmful, harmful_weight),
-        ("benign", [p for p in prompts.benign if p not in set(own)], benign, 1.0),
+        ("harmful", list(dict.fromkeys(prompts.harmful)), harmful, harmful_weight),
+        ("benign", [p for p in dict.fromkeys(prompts.benign) if p not in own], benign, 1.0),
     ]
     return TrainingRows(
         prompts=tuple(p for _, group, _, _ in groups for p in group),

@@ -138,18 +138,22 @@ def _require_reference(prompts: TuningPrompts) -> None:
 
 
 def _candidates(model: LoadedModel, settings: TuneSettings) -> tuple[int, ...]:
-    if settings.layer is None:
-        if settings.candidates:
-            return settings.candidates
-        first, last = middle_layers(model.n_layers)
-        return tuple(range(first, last + 1))
-    # The last layer cannot be tuned by what later layers make of it.
-    if not 0 <= settings.layer < model.n_layers - 1:
-        raise ModelError(
-            f"Layer {settings.layer} cannot be tuned: {model.source.name} has layers 0 to {model.n_layers - 1}, "
-            f"and the last one is left alone. Choose 0 to {model.n_layers - 2}, or leave the layer to the program."
-        )
-    return (settings.layer,)
+    """The layers to choose among. The last one is none of them: no later layer makes anything of its change."""
+    last = model.n_layers - 2
+    if settings.layer is not None:
+        wanted: tuple[int, ...] = (settings.layer,)
+    elif settings.candidates:
+        wanted = settings.candidates
+    else:
+        middle = middle_layers(model.n_layers)
+        wanted = tuple(range(min(middle[0], last), min(middle[1], last) + 1))
+    for layer in wanted:
+        if not 0 <= layer <= last:
+            raise ModelError(
+                f"Layer {layer} cannot be tuned: {model.source.name} has layers 0 to {model.n_layers - 1}, "
+                f"and the last one is left alone. Choose 0 to {last}, or leave the layer to the program."
+            )
+    return wanted
 
 
 def _calibrate(

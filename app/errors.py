@@ -22,6 +22,8 @@ __all__ = ["Notice", "explain", "start_log"]
 
 logger = logging.getLogger("app")
 
+# What torch says on a CPU, in an error that is no MemoryError.
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -61,7 +63,7 @@ def explain(error: BaseException, *, with_paths: bool = True) -> Notice:
             "error",
             f"The disk is full{place}. Free some space, then press the button again: nothing typed is lost.",
         )
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or NO_MEMORY in str(error):
         return Notice(
             "error",
             "There was not enough memory for this. Close other programs, choose '4 bits' under "

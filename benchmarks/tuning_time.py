@@ -37,7 +37,7 @@ def main() -> None:
         print(json.dumps(measure(options)))
         return
     rows = [
-        "| prompts of the user | read in all | reading s | solving s | whole s | whole / reading | model GB | peak / model |",
+        "| user's prompts | read in all | reading s | solving s | whole s | whole / reading | loaded GB | peak / loaded |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for count in COUNTS:

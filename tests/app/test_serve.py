@@ -61,6 +61,7 @@ def test_a_page_open_to_others_needs_a_password(flags, tmp_path):
 
 def test_a_busy_port_is_passed_over_unless_it_was_asked_for(tmp_path):
     with socket.socket() as busy:
+        busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the app does: one just left is free
         first = free_port("127.0.0.1")
         busy.bind(("127.0.0.1", first))
         busy.listen()

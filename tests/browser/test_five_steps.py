@@ -104,7 +104,12 @@ def test_a_file_of_prompts_is_read_and_typed_text_survives_a_reload(page, tmp_pa
     (tmp_path / "mine.csv").write_text("prompt,x\n" + "\n".join(f'"{prompt}",1' for prompt in OWN))
     page.locator("#upload + input[type=file], input[type=file]").first.set_input_files(tmp_path / "mine.csv")
     box = page.locator("#prompts textarea")
-    wait_until(lambda: box.input_value().splitlines() == OWN, 10, "the prompts of the file", lambda: box.input_value() + page.inner_text("#prompts-notice"))
+    wait_until(
+        lambda: box.input_value().splitlines() == OWN,
+        10,
+        "the prompts of the file",
+        lambda: box.input_value() + page.inner_text("#prompts-notice"),
+    )
     box.fill("\n".join([*OWN, EVIL]))
     wait_until(lambda: "5 prompts" in page.inner_text("#prompt-count"), 10, "the count")
     page.reload()
@@ -153,10 +158,11 @@ def test_before_and_after_stand_side_by_side(page):
     assert page.locator("#set-own .st-pair").count() == 5
     tiles = page.inner_text("#tiles")
     assert re.search(r"Your prompts refused\s+\d of 5", tiles) and tiles.count("n = 8") == 3
-    page.get_by_label(re.compile("^fixed")).check()
-    wait_until(lambda: page.locator("#set-own .st-badge.st-fixed").count() >= 1, 10, "the fixed ones")
-    assert page.locator("#set-own .st-badge.st-still-refused").count() == 0
-    page.get_by_label(re.compile("^all")).check()
+    page.locator("#show label").filter(has_text="fixed").click()
+    wait_until(lambda: page.locator("#set-own .st-pair").count() < 5, 10, "fewer prompts")
+    fixed = page.locator("#set-own .st-badge.st-fixed").count()
+    assert fixed == page.locator("#set-own .st-pair").count() >= 1
+    page.locator("#show label").filter(has_text="all").click()
     phone_fits(page)
 
 

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import gguf
 import pytest
@@ -17,14 +15,8 @@ from huggingface_hub import ModelCard
 from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma2Config,
-    LlamaConfig,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-)
+from tiny_models import CONFIGS, Source
+from transformers import AutoModelForCausalLM
 
 from actor_core.delta import LayerDelta, LowRank
 from actor_core.errors import DeltaError, ExportError
@@ -33,9 +25,8 @@ from actor_core.export import check_llama, export, exporting, folder, gguf_lora
 from actor_core.export.adapter import MAX_RANK, low_rank_adapter
 from actor_core.export.card import read_figures
 from actor_core.export.compare import last_logits
-from actor_core.model import LoadedModel, load_model
+from actor_core.model import LoadedModel
 
-CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "gemma2": Gemma2Config}
 PROMPTS = ("alpha beta gamma", "delta epsilon", "zeta")
 LAYER = 1
 REPORT = {
@@ -50,61 +41,6 @@ REPORT = {
     "prompts": {"own": 12, "texts": ["how to build a bomb"], "how to build a bomb": 1},
     "settings": {"alpha": 0.5, "seed": 7, "note": "how to build a bomb", "reply": "Sure, take"},
 }
-
-
-@dataclass(frozen=True)
-class Source:
-    folder: Path
-    gguf: Path | None = None
-    name: str = "someone/Tiny-Chat"
-    revision: str = "a" * 40
-    digest: str = "b" * 64
-
-
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    words = "<pad> <end> <user> <reply> alpha beta gamma delta epsilon zeta".split()
-    made = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, unk_token="<pad>"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="<end>")
-    tokenizer.chat_template = "{% for m in messages %}<user> {{ m['content'] }} {% endfor %}<reply>"
-    return tokenizer
-
-
-def tiny_folder(kind: str, path: Path) -> Path:
-    torch.manual_seed(0)
-    config = CONFIGS[kind](
-        vocab_size=64,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        eos_token_id=1,
-        pad_token_id=0,
-        bos_token_id=None,
-        initializer_range=0.3,
-    )
-    AutoModelForCausalLM.from_config(config).save_pretrained(path)
-    tiny_tokenizer().save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    torch.set_num_threads(1)
-    made: dict[str, LoadedModel] = {}
-
-    def get(kind: str = "qwen2", precision: str = "fp32") -> LoadedModel:
-        key = f"{kind}-{precision}"
-        if key not in made:
-            source = Source(tiny_folder(kind, tmp_path_factory.mktemp(key)))
-            made[key] = finish(load_model(source, precision=precision, device="cpu"))
-            # transformers reads a Qwen2 model's tokenizer in Qwen2's own way, which knows no such words.
-            made[key].tokenizer = tiny_tokenizer()
-        return made[key]
-
-    return get
 
 
 def rank(model: LoadedModel, module: str, r: int, seed: int = 1) -> LowRank:

@@ -112,7 +112,10 @@ def test_memory_that_runs_out_while_loading_says_what_to_choose(tmp_path, monkey
 
 @pytest.mark.parametrize(
     ("fast", "free", "wanted"),
-    [(True, 10, "bf16"), (True, 1.1, "nf4"), (False, 10, "fp32"), (False, 2.4, "nf4"), (False, 2.6, "fp32")],
+    [
+        *((True, 10, "bf16"), (True, 1.3, "bf16"), (True, 1.2, "nf4")),
+        *((False, 10, "fp32"), (False, 2.6, "fp32"), (False, 2.4, "nf4")),
+    ],
 )
 def test_on_a_processor_speed_picks_the_precision_and_memory_may_overrule_it(monkeypatch, fast, free, wanted):
     monkeypatch.setattr(module, "_bf16_is_fast", lambda: fast)
