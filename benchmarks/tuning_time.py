@@ -37,7 +37,7 @@ def main() -> None:
         print(json.dumps(measure(options)))
         return
     rows = [
-        "| user's prompts | read in all | reading s | solving s | whole s | whole / reading | loaded GB | peak / loaded |",
+        "| user's prompts | read | reading s | solving s | whole s | whole / reading | loaded GB | peak / loaded |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for count in COUNTS:
