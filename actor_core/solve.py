@@ -7,12 +7,17 @@ of the same prompts enter the regression with target 0. ΔW has rank 1.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from actor_core.delta import LowRank
 
-__all__ = ["solve_ridge", "write_direction"]
+__all__ = ["rank_one", "solve_ridge", "write_direction"]
+
+# Columns, or rows, that are widened to fp64 at a time.
+BLOCK = 512
 
 
 def solve_ridge(
@@ -26,16 +31,32 @@ def solve_ridge(
     the two forms, over rows or over columns.
     """
     scale = torch.cat([weights, torch.full((len(others),), other_weight)]).double().sqrt()
-    rows = torch.cat([inputs, others]).double() * scale[:, None]  # [n + m, d_in]
+    rows = torch.cat([inputs, others]).mul_(scale.float()[:, None])  # [n + m, d_in]
     wanted = torch.cat([targets, torch.zeros(len(others))]).double() * scale
-    penalty = ridge * float(rows.pow(2).sum()) / len(rows)
+    penalty = ridge * float(torch.linalg.vector_norm(rows)) ** 2 / len(rows)
     if rows.shape[0] <= rows.shape[1]:
-        kernel = rows @ rows.T
+        kernel = _gram(rows.split(BLOCK, dim=1))
         kernel.diagonal().add_(penalty)
-        return (rows.T @ torch.linalg.solve(kernel, wanted)).float()
-    covariance = rows.T @ rows
+        solution = torch.linalg.solve(kernel, wanted)
+        return torch.cat([block.T.double() @ solution for block in rows.split(BLOCK, dim=1)]).float()
+    covariance = _gram(block.T for block in rows.split(BLOCK))
     covariance.diagonal().add_(penalty)
-    return torch.linalg.solve(covariance, rows.T @ wanted).float()
+    blocks = zip(rows.split(BLOCK), wanted.split(BLOCK), strict=True)
+    return torch.linalg.solve(covariance, _sum(block.T.double() @ part for block, part in blocks)).float()
+
+
+def _gram(blocks: Iterable[Tensor]) -> Tensor:
+    """Σ B Bᵀ in fp64, one block at a time: a whole copy in fp64 would be the most that tuning holds."""
+    return _sum(wide @ wide.T for wide in (block.double() for block in blocks))
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of tensors of one shape, added up in place of the first."""
+    remaining = iter(parts)
+    total = next(remaining)
+    for part in remaining:
+        total += part
+    return total
 
 
 def write_direction(direction: Tensor, norm_weight: Tensor | None) -> Tensor:

@@ -60,10 +60,10 @@ class TuneSettings:
     ridge: float = 0.1
     other_weight: float = 0.3
     other_tokens: int = 1200
-    calibration_prompts: int = 24
+    calibration_prompts: int = 20
     calibration_tokens: int = 24
-    gradient_prompts: int = 32
-    probe_prompts: int = 60
+    gradient_prompts: int = 24
+    probe_prompts: int = 48
     seed: int = 0
     published: PublishedSettings = PublishedSettings()
 
