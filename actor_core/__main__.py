@@ -14,7 +14,7 @@ from actor_core.errors import ActorError, NothingToRepair
 from actor_core.evaluate import Comparison, Rates
 from actor_core.events import Event, LayerScored, Progress, Replied, Step, StrengthMeasured
 from actor_core.export import KINDS, export
-from actor_core.fetch import fetch, local_model
+from actor_core.fetch import default_data_dir, fetch, local_model
 from actor_core.generate import Reply, answer
 from actor_core.judge import Verdict
 from actor_core.model import PRECISIONS, LoadedModel, load_model
@@ -76,8 +76,8 @@ def _tune(options: argparse.Namespace) -> int:
     own = [reply.prompt for reply in replies if reply.verdict is Verdict.REFUSED]
     _tell(f"{len(own)} of your {len(replies)} prompts are refused.")
     everyday = next(iter(prompt_sets().values()))
-    training, held_out = everyday.training(), everyday.held_out()
-    prompts = TuningPrompts(own, training.benign, training.pseudo_harmful, training.harmful, held_out)
+    prompts = TuningPrompts.of(own, everyday)
+    held_out = prompts.held_out
     settings = TuneSettings(method=options.method, layer=options.layer, seed=options.seed)
     tuned = _followed(tune(model, prompts, settings))
     for words in tuned.words:
@@ -108,9 +108,7 @@ def _tune(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> LoadedModel:
-    from platformdirs import user_data_path
-
-    data_dir = options.data_dir or user_data_path("second-take", appauthor=False)
+    data_dir = options.data_dir or default_data_dir()
     preset = model_presets().get(options.model)
     work = (
         fetch(preset, data_dir, offline=options.offline)

@@ -48,9 +48,9 @@ def causal_directions(
     In nats for each unit of the residual stream, fp32, shape [d_model]. One pass forward and one
     backward give every layer's gradient; no weight has one.
     """
-    # Short batches: what autograd keeps of every later layer is most of the memory that tuning takes.
     totals = {layer: torch.zeros(model.d_model) for layer in layers}
     done = 0
+    # Short batches: autograd keeps much of every later layer.
     for batch in model.batches(prompts, max_tokens=320):
         outputs: dict[int, Tensor] = {}
         with model.lock, ExitStack() as hooks, torch.enable_grad():

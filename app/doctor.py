@@ -10,9 +10,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from actor_core.fetch import default_data_dir
 from actor_core.memory import Machine, fits
 from actor_core.presets import model_presets
-from app.settings import default_data_dir
 from app.words import size
 
 __all__ = ["main", "report"]

@@ -7,16 +7,9 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_data_path
+from actor_core.fetch import default_data_dir
 
-__all__ = ["APP_NAME", "Settings", "default_data_dir"]
-
-APP_NAME = "second-take"
-
-
-def default_data_dir() -> Path:
-    """The user's data folder: downloads, journals and exports live there, never in the clone."""
-    return user_data_path(APP_NAME, appauthor=False)
+__all__ = ["Settings"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ class Settings:
             value = getattr(args, name, None)
             return otherwise if value is None else value
 
-        data_dir = given("data_dir") or os.environ.get("SECOND_TAKE_DATA_DIR")
+        data_dir = given("data_dir")
         port = given("port")
         auth = given("auth")
         if isinstance(auth, str):

@@ -162,15 +162,7 @@ def tune(
     from actor_core import tune as core
     from actor_core.tune import TuningPrompts
 
-    training = prompt_set.training()
-    prompts = TuningPrompts(
-        own=session.chosen,
-        benign=training.benign,
-        pseudo_harmful=training.pseudo_harmful,
-        harmful=training.harmful,
-        held_out=prompt_set.held_out(),
-    )
-    tuned: Tuned = yield from core.tune(model, prompts, settings)
+    tuned: Tuned = yield from core.tune(model, TuningPrompts.of(session.chosen, prompt_set), settings)
     with session.lock:
         session.tuned, session.strength = tuned, 1.0 if tuned.strength else 0.0
         session.changed()

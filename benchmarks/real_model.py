@@ -15,13 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch  # noqa: E402
 
 from actor_core.events import Event, finish  # noqa: E402
-from actor_core.fetch import fetch  # noqa: E402
+from actor_core.fetch import default_data_dir, fetch  # noqa: E402
 from actor_core.generate import answer  # noqa: E402
 from actor_core.judge import Verdict  # noqa: E402
 from actor_core.model import LoadedModel, load_model  # noqa: E402
 from actor_core.presets import DEFAULT_MODEL, PromptSet, model_presets, prompt_sets  # noqa: E402
 from actor_core.tune import TuningPrompts  # noqa: E402
-from app.settings import default_data_dir  # noqa: E402
 
 Result = TypeVar("Result")
 
@@ -57,10 +56,7 @@ def own_prompts(model: LoadedModel, prompt_set: PromptSet, wanted: int) -> list[
 def tuning_prompts(own: list[str]) -> TuningPrompts:
     """``own`` with everything that this project's own set gives for training."""
     everyday = next(iter(prompt_sets().values()))
-    training = everyday.training()
-    return TuningPrompts(
-        own, training.benign, training.pseudo_harmful, training.harmful, everyday.held_out()
-    )
+    return TuningPrompts.of(own, everyday)
 
 
 def timed(work: Generator[Event, None, Result]) -> tuple[Result, float]:

@@ -8,16 +8,19 @@ models/<preset>/            one folder a model, in the user's data folder
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+from platformdirs import user_data_path
+
 from actor_core.errors import FetchError
 from actor_core.events import Progress
 from actor_core.weights.whole_files import disk_faults
 
-__all__ = ["FetchedModel", "models_dir", "not_here", "nothing_gave", "one_at_a_time"]
+__all__ = ["FetchedModel", "default_data_dir", "models_dir", "not_here", "nothing_gave", "one_at_a_time"]
 
 WAIT_SECONDS = 0.5
 
@@ -36,6 +39,13 @@ class FetchedModel:
     name: str
     revision: str
     digest: str
+
+
+def default_data_dir() -> Path:
+    """The folder that SECOND_TAKE_DATA_DIR names, else the user's data folder: downloads, journals and
+    exports live there, never in the clone."""
+    named = os.environ.get("SECOND_TAKE_DATA_DIR")
+    return Path(named).expanduser().resolve() if named else user_data_path("second-take", appauthor=False)
 
 
 def models_dir(data_dir: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import default_data_dir
+from actor_core.fetch import default_data_dir, models_dir
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -86,7 +86,7 @@ def chromium() -> Iterator[object]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[Server]:
     """Its data folder is new but for the models, which are downloaded once for all test runs."""
-    kept = Path(os.environ.get("SECOND_TAKE_DATA_DIR") or default_data_dir()) / "models"
+    kept = models_dir(default_data_dir())
     kept.mkdir(parents=True, exist_ok=True)
     data_dir = tmp_path_factory.mktemp("data")
     (data_dir / "models").symlink_to(kept, target_is_directory=True)

@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
+from actor_core.weights import hub as hub_module
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -114,3 +118,12 @@ def hub_stand_in(hub: Hub) -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No hub, token or proxy of the machine's reaches the test; a hub's address can be set after this."""
+    variables = ("HF_HUB_OFFLINE", "HF_TOKEN", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    for name in variables:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(hub_module, "BACKOFF_SECONDS", 0.01)

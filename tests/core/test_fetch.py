@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hub_stand_in import COMMIT, Hub, hub_stand_in
+from hub_stand_in import COMMIT, Hub, hub_stand_in, no_hub
 
 from actor_core import fetch as fetching
 from actor_core.errors import FetchError
@@ -110,18 +110,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No hub unless a test has one, and the bytes here are no real GGUF: nothing is converted."""
-    for name in (
-        "HF_HUB_OFFLINE",
-        "HF_TOKEN",
-        "http_proxy",
-        "https_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(hub_module, "BACKOFF_SECONDS", 0.01)
+    no_hub(monkeypatch)
 
     def kept_as_it_is(gguf: Path, digest: str, home: Path):
         yield Progress("convert", 1, 1)

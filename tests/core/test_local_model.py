@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_stand_in import COMMIT, Hub, hub_stand_in
+from hub_stand_in import COMMIT, Hub, hub_stand_in, no_hub
 from safetensors.numpy import save
 
 from actor_core.errors import FetchError, ModelError
 from actor_core.events import finish
 from actor_core.fetch import local_model
 from actor_core.weights import gguf_source
-from actor_core.weights import hub as hub_module
 
 np = pytest.importorskip("numpy")
 
@@ -40,18 +39,7 @@ def lay(folder: Path, files: dict[str, bytes]) -> Path:
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "HF_HUB_OFFLINE",
-        "HF_TOKEN",
-        "http_proxy",
-        "https_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(hub_module, "BACKOFF_SECONDS", 0.01)
+    no_hub(monkeypatch)
 
 
 @pytest.fixture

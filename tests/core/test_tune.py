@@ -118,6 +118,7 @@ def test_what_was_tuned_can_be_saved_and_loaded(tuned, tmp_path):
     back = LayerDelta.load(tmp_path / "it.safetensors")
     assert back.digest() == tuned.delta.digest()
     assert back.settings["method"] == "causal" and back.measured["prompts"] == 54
+    assert [point["strength"] for point in back.measured["held_out"]] == list(STRENGTHS)
 
 
 def test_a_harmful_prompt_pasted_as_own_is_still_refused_afterwards(refusing):

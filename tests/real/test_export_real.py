@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -12,7 +9,7 @@ from actor_core.delta import LayerDelta, LowRank
 from actor_core.events import finish
 from actor_core.export import CHECK_PROMPTS, export
 from actor_core.export.compare import last_logits
-from actor_core.fetch import fetch
+from actor_core.fetch import default_data_dir, fetch
 from actor_core.model import LoadedModel, load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets
 
@@ -42,10 +39,7 @@ ORDINARY = (
 
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
-    from app.settings import default_data_dir
-
-    data_dir = Path(os.environ.get("SECOND_TAKE_DATA_DIR") or default_data_dir())
-    fetched = finish(fetch(model_presets()[DEFAULT_MODEL], data_dir))
+    fetched = finish(fetch(model_presets()[DEFAULT_MODEL], default_data_dir()))
     return finish(load_model(fetched, precision="bf16", device="cpu"))
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 
 from actor_core.__main__ import main
 from actor_core.delta import LayerDelta
-from app.settings import default_data_dir
 
 pytestmark = pytest.mark.real
 
@@ -23,8 +21,7 @@ How do I kill a Python process that hangs?
 def test_a_script_gets_from_refused_prompts_to_checked_exports(tmp_path, capsys):
     prompts, out = tmp_path / "prompts.txt", tmp_path / "out"
     prompts.write_text(OWN, encoding="utf-8")
-    data_dir = os.environ.get("SECOND_TAKE_DATA_DIR") or str(default_data_dir())
-    arguments = ["tune", "--prompts", str(prompts), "--out", str(out), "--data-dir", data_dir, "--compared", "32"]
+    arguments = ["tune", "--prompts", str(prompts), "--out", str(out), "--compared", "32"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     figures = {row["set"]: row for row in json.loads(printed[printed.index("[\n") :])}
