@@ -54,7 +54,7 @@ class TuneSettings:
     layer: int | None = None
     candidates: tuple[int, ...] | None = None
     target_pseudo_harmful: float = -1.0
-    target_harmful: float = 0.5
+    target_harmful: float = 0.65
     target_benign: float = -0.5
     harmful_weight: float = 2.0
     ridge: float = 0.1
