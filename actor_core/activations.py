@@ -14,11 +14,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from actor_core.events import Event, Progress
 from actor_core.model import Batch, LoadedModel
+from actor_core.prefix import continued, read_prefix
 
-__all__ = ["WRITER", "LayerReading", "norm_after_writer", "read_activations", "residual_gain", "stopped_after"]
+__all__ = [
+    "WRITER",
+    "LayerReading",
+    "Recorder",
+    "norm_after_writer",
+    "read_activations",
+    "residual_gain",
+    "stopped_after",
+]
 
 # The module of a layer whose change is learnt: the last one that writes into the residual stream.
 WRITER = "mlp.down_proj"
@@ -29,7 +39,8 @@ class LayerReading:
     """What one decoder layer did for n prompts, all in fp32 on the CPU.
 
     ``outputs`` is a(q), the residual stream after the layer at the last token; ``inputs`` what
-    entered `WRITER` there; ``others`` what entered it at ``m`` other tokens drawn from the same prompts;
+    entered `WRITER` there; ``others`` what entered it at other tokens of the same prompts: at some drawn
+    ones, and at those that all prompts begin with, each times the root of how often it would have been drawn;
     ``gains`` by what a change of the writer's output is multiplied on its way into the stream (1
     but for models that normalise it, see `residual_gain`).
     """
@@ -74,32 +85,41 @@ def read_activations(
 
     ``other_tokens`` is how many tokens before the last ones are kept in all, drawn with ``seed``.
     """
-    recorders = {layer: _Recorder(model, layer, len(prompts)) for layer in layers}
+    recorders = {layer: Recorder(model, layer) for layer in layers}
+    last = model.layers[max(layers)]
     draw = torch.Generator().manual_seed(seed)
+    batches = list(model.batches(prompts, share_prefix=True))
+    kept_of_each = min(1.0, other_tokens / sum(int(batch.attention_mask.sum()) for batch in batches))
+    prefix = DynamicCache(config=model.model.config)
     done = 0
-    for batch in model.batches(prompts):
-        share = -(-other_tokens * len(batch.rows) // len(prompts))
-        others = _draw_others(batch.attention_mask.cpu(), share, draw)
+    for batch in batches:
+        if done == 0 and batch.prefix:
+            with model.lock, ExitStack() as hooks:
+                for recorder in recorders.values():
+                    hooks.enter_context(recorder.recording_prefix(kept_of_each * len(prompts)))
+                with stopped_after(last):
+                    read_prefix(model, batch, prefix)
+        others = _draw_others(batch.attention_mask[:, batch.prefix :].cpu(), kept_of_each, draw)
         with torch.inference_mode(), model.lock, ExitStack() as hooks:
             for recorder in recorders.values():
                 hooks.enter_context(recorder.recording(batch, others))
-            hooks.enter_context(stopped_after(model.layers[max(layers)]))
-            model.model(**batch.inputs(), use_cache=False)
+            hooks.enter_context(stopped_after(last))
+            model.model(**continued(prefix, batch))
         done += len(batch.rows)
         yield Progress(stage, done, len(prompts))
     return {layer: recorder.reading() for layer, recorder in recorders.items()}
 
 
-def _draw_others(mask: Tensor, wanted: int, draw: torch.Generator) -> Tensor:
-    """Up to ``wanted`` places of real tokens but the last, as rows of (row, column), shape [m, 2]."""
+def _draw_others(mask: Tensor, share: float, draw: torch.Generator) -> Tensor:
+    """A ``share`` of the places of real tokens but the last, as rows of (row, column), shape [m, 2]."""
     places = mask[:, :-1].nonzero()  # [all, 2]
-    return places[torch.randperm(len(places), generator=draw)[:wanted]]
+    return places[torch.randperm(len(places), generator=draw)[: round(share * len(places))]]
 
 
-class _Recorder:
+class Recorder:
     """Collects one layer's `LayerReading` while batches of prompts run."""
 
-    def __init__(self, model: LoadedModel, layer: int, n_prompts: int) -> None:
+    def __init__(self, model: LoadedModel, layer: int) -> None:
         self.layer = layer
         self.module = model.layers[layer]
         self.writer = self.module.get_submodule(WRITER)
@@ -128,6 +148,19 @@ class _Recorder:
                 handle.remove()
         for n, row in enumerate(batch.rows):
             self.rows[row] = (last["outputs"][n], last["inputs"][n], last["gains"][n])
+
+    @contextmanager
+    def recording_prefix(self, times: float) -> Iterator[None]:
+        """Keeps what all prompts begin with among the others, as if each token had been drawn ``times`` times."""
+
+        def entered(_module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+            self.others.append(inputs[0][0].float().cpu() * times**0.5)
+
+        handle = self.writer.register_forward_hook(entered)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def reading(self) -> LayerReading:
         outputs, inputs, gains = (

@@ -9,7 +9,7 @@ from math import sqrt
 from actor_core.generate import Reply
 from actor_core.judge import Verdict
 
-__all__ = ["Comparison", "Rates", "wilson"]
+__all__ = ["Comparison", "Rates", "mean_tokens", "of_one_verdict", "wilson"]
 
 Z_95 = 1.959964
 
@@ -69,3 +69,13 @@ class Comparison:
         if before is Verdict.REFUSED:
             return "fixed" if after is Verdict.ANSWERED else "still refused"
         return "newly refused" if after is Verdict.REFUSED else "unchanged"
+
+
+def of_one_verdict(groups: Sequence[Sequence[Reply]]) -> int:
+    """How many of ``groups``, each the replies to one request in several wordings, have one verdict throughout."""
+    return sum(len({reply.verdict for reply in group}) == 1 for group in groups)
+
+
+def mean_tokens(replies: Sequence[Reply]) -> float:
+    """The mean length of ``replies`` in tokens, end tokens among them; of one that was cut, what there is."""
+    return sum(len(reply.tokens) for reply in replies) / len(replies) if replies else 0.0

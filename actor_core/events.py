@@ -57,12 +57,18 @@ class Step:
 
 @dataclass(frozen=True)
 class StrengthMeasured:
-    """Held-out prompts at one strength of the delta, by the fast first-token verdict, as shares."""
+    """Held-out prompts at one strength of the delta, by the fast first-token verdict, as shares.
+
+    ``harmful_lost`` is the share of the harmful prompts refused by the untuned model that are not any more,
+    ``benign_newly_refused`` that of all ordinary ones that are refused now and were not.
+    """
 
     strength: float
     pseudo_harmful_refused: float
     harmful_refused: float
     benign_refused: float
+    harmful_lost: float = 0.0
+    benign_newly_refused: float = 0.0
 
 
 @dataclass(frozen=True)

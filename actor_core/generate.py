@@ -6,7 +6,7 @@ and that another program given the same weights decodes the same.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from actor_core.delta import LayerDelta
 from actor_core.events import Event, Progress, Replied
 from actor_core.judge import Verdict, judge
 from actor_core.model import Batch, LoadedModel
+from actor_core.prefix import read_prefix, spread
 
 __all__ = ["Reply", "answer"]
 
@@ -27,12 +28,17 @@ TOKENS_BETWEEN_STOPS = 16
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said to ``prompt``; ``truncated`` where the limit of tokens cut it short."""
+    """What the model said to ``prompt``; ``truncated`` where the limit of tokens cut it short.
+
+    ``tokens`` are the ids as they were generated, the end token among them; text read again may be cut
+    into others.
+    """
 
     prompt: str
     text: str
     verdict: Verdict
     truncated: bool
+    tokens: tuple[int, ...] = ()
 
 
 def answer(
@@ -42,13 +48,22 @@ def answer(
     delta: LayerDelta | None = None,
     strength: float = 1.0,
     max_new_tokens: int = 64,
+    history: Sequence[Mapping[str, str]] = (),
     stage: str = "answer",
 ) -> Generator[Event, None, list[Reply]]:
-    """The replies to ``prompts``, in their order, by the model with ``strength`` times ``delta``."""
+    """The replies to ``prompts``, in their order, by the model with ``strength`` times ``delta``.
+
+    Each prompt is asked after the turns of ``history``, see `LoadedModel.token_ids`; verdicts are on the
+    prompt alone.
+    """
     replies: dict[int, Reply] = {}
-    for batch in model.batches(prompts, max_tokens=2048):
+    prefix: DynamicCache | None = None
+    for batch in model.batches(prompts, history=history, max_tokens=2048, share_prefix=True):
         generated = torch.empty((len(batch.rows), 0), dtype=torch.long, device=model.device)
-        cache = DynamicCache(config=model.model.config)
+        if prefix is None:
+            with delta.applied(model, strength) if delta else nullcontext():
+                prefix = read_prefix(model, batch)
+        cache = spread(prefix, batch)
         while generated.shape[1] < max_new_tokens and not bool(_ended(model, generated).all()):
             wanted = min(TOKENS_BETWEEN_STOPS, max_new_tokens - generated.shape[1])
             with delta.applied(model, strength) if delta else nullcontext():
@@ -101,4 +116,5 @@ def _reply(model: LoadedModel, prompt: str, tokens: list[int]) -> Reply:
     length = next((n for n, token in enumerate(tokens) if token in ends), len(tokens))
     text = str(model.tokenizer.decode(tokens[:length], skip_special_tokens=True)).strip()
     truncated = length == len(tokens)
-    return Reply(prompt, text, judge(prompt, text, truncated=truncated), truncated)
+    verdict = judge(prompt, text, truncated=truncated)
+    return Reply(prompt, text, verdict, truncated, tuple(tokens[: length + 1]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,9 @@ __all__ = ["PRECISIONS", "Batch", "LoadedModel", "linear_weight", "load_model"]
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "nf4", "int8")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
+# Tokens of a sliding window that are left to the reply.
+ROOM_FOR_REPLY = 256
+
 # A template that prints today's date would make every day's states differ. transformers passes text to a template but
 # no function, so a macro stands in for the clock of those that read it.
 TEMPLATE_DATE = "01 Jan 2026"
@@ -45,13 +48,15 @@ TEMPLATE_CLOCK = (
 class Batch:
     """Prompts as the model reads them, padded on the left, so that the last token is column -1.
 
-    ``rows`` are the prompts' places in the list that was given.
+    ``rows`` are the prompts' places in the list that was given. The first ``prefix`` columns, before the
+    padding, are the same in every row of every batch of the list (see `prefix`).
     """
 
     rows: tuple[int, ...]
     input_ids: Tensor  # [batch, tokens]
     attention_mask: Tensor  # [batch, tokens], 1 where there is a token
     position_ids: Tensor  # [batch, tokens]
+    prefix: int = 0
 
     def inputs(self) -> dict[str, Tensor]:
         return {
@@ -90,11 +95,14 @@ class LoadedModel:
     def id(self) -> BaseModelId:
         return BaseModelId(self.source.name, self.source.revision, self.source.digest, self.precision)
 
-    def token_ids(self, prompt: str) -> list[int]:
-        """One user turn in the chat template, up to where the reply begins."""
+    def token_ids(self, prompt: str, history: Sequence[Mapping[str, str]] = ()) -> list[int]:
+        """One user turn in the chat template, up to where the reply begins.
+
+        ``history`` holds the turns before it, each with its "role" ("user" or "assistant") and "content".
+        """
         template = self.tokenizer.get_chat_template()
         text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
+            [*map(dict, history), {"role": "user", "content": prompt}],
             chat_template=TEMPLATE_CLOCK + template if "strftime_now" in template else template,
             tokenize=False,
             add_generation_prompt=True,
@@ -102,25 +110,56 @@ class LoadedModel:
         )
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def batches(self, prompts: Sequence[str], *, max_tokens: int = 1024, max_rows: int = 32) -> Iterator[Batch]:
-        """``prompts`` as batches of like length, the longest first, each at most ``max_tokens``
-        padded tokens or one prompt. The longest first, so that memory runs out at once or never.
+    def batches(
+        self,
+        prompts: Sequence[str],
+        *,
+        history: Sequence[Mapping[str, str]] = (),
+        max_tokens: int = 1024,
+        max_rows: int = 32,
+        share_prefix: bool = False,
+    ) -> Iterator[Batch]:
+        """``prompts``, each after the turns of ``history``, as `batches_of_ids`."""
+        ids = [self.token_ids(prompt, history) for prompt in prompts]
+        yield from self.batches_of_ids(ids, max_tokens=max_tokens, max_rows=max_rows, share_prefix=share_prefix)
+
+    def batches_of_ids(
+        self,
+        ids: Sequence[Sequence[int]],
+        *,
+        max_tokens: int = 1024,
+        max_rows: int = 32,
+        share_prefix: bool = False,
+    ) -> Iterator[Batch]:
+        """Rows of token ids as batches of like length, the longest first, each at most ``max_tokens``
+        padded tokens or one row. The longest first, so that memory runs out at once or never.
+
+        With ``share_prefix`` what all rows begin with stands before the padding and does not count.
         """
-        ids = [self.token_ids(prompt) for prompt in prompts]
+        prefix = _shared_start(ids) if share_prefix and self._within_window(ids) else 0
         order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
         while order:
-            longest = len(ids[order[0]])
+            longest = len(ids[order[0]]) - prefix
             size = max(1, min(max_rows, max_tokens // longest))
             rows, order = order[:size], order[size:]
-            yield self._padded(rows, [ids[row] for row in rows])
+            yield self._padded(rows, [list(ids[row]) for row in rows], prefix)
 
-    def _padded(self, rows: list[int], ids: list[list[int]]) -> Batch:
+    def _within_window(self, ids: Sequence[Sequence[int]]) -> bool:
+        """Whether no row is long enough for a sliding window to matter: padding behind a prefix would count in it."""
+        window = getattr(self.model.config.get_text_config(), "sliding_window", None)
+        return window is None or max(map(len, ids), default=0) + ROOM_FOR_REPLY <= window
+
+    def _padded(self, rows: list[int], ids: list[list[int]], prefix: int) -> Batch:
         longest = max(len(row) for row in ids)
         pad = self.tokenizer.pad_token_id
-        input_ids = torch.tensor([[pad] * (longest - len(row)) + row for row in ids])
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
+        padding = [longest - len(row) for row in ids]
+        input_ids = torch.tensor([row[:prefix] + [pad] * n + row[prefix:] for row, n in zip(ids, padding, strict=True)])
+        mask = torch.ones_like(input_ids)
+        for row, n in enumerate(padding):
+            mask[row, prefix : prefix + n] = 0
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        return Batch(tuple(rows), *(t.to(self.device) for t in (input_ids, mask, positions)))
+        input_ids, mask, positions = (t.to(self.device) for t in (input_ids, mask, positions))
+        return Batch(tuple(rows), input_ids, mask, positions, prefix)
 
 
 def load_model(
@@ -181,6 +220,15 @@ def linear_weight(module: Any) -> Tensor | None:  # noqa: ANN401 - bitsandbytes'
 
         return dequantize_bnb_weight(module.weight, getattr(module, "state", None)).float()
     return module.weight.detach().float()
+
+
+def _shared_start(ids: Sequence[Sequence[int]]) -> int:
+    """How many tokens all rows begin with, leaving two of each: the last one, which is measured, and one before it."""
+    if len(ids) < 2:
+        return 0
+    first, last = min(map(list, ids)), max(map(list, ids))  # as sorted: what these two share, all share
+    shared = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return max(0, min(shared, min(map(len, ids)) - 2))
 
 
 def _device(wanted: str, machine: Machine) -> str:

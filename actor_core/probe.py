@@ -7,18 +7,19 @@ solve holds them where they are.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
-from copy import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
+from actor_core.activations import LayerReading, Recorder
 from actor_core.delta import LayerDelta
 from actor_core.events import Event, Progress
 from actor_core.model import Batch, LoadedModel
+from actor_core.prefix import continued, copied, read_prefix
 from actor_core.refusal_odds import RefusalOdds
 
 __all__ = ["Probe", "prepare_probe"]
@@ -46,11 +47,30 @@ class Probe:
         """The fast verdicts, boolean, shape [n_prompts]."""
         return self.odds.refused(self.log_odds(delta, strength))
 
+    @torch.inference_mode()
+    def shifted(self, layer: int, shift: Tensor) -> Tensor:
+        """Refusal log-odds with a(q) of ``layer`` moved by ``shift`` [d_model], the same for every prompt.
+
+        In nats, in the order of the prompts, fp32 on the CPU, shape [n_prompts].
+        """
+        handle = self.model.layers[layer].register_forward_hook(_mover(shift))
+        try:
+            return self.log_odds()
+        finally:
+            handle.remove()
+
+    @torch.inference_mode()
+    def reading(self, layer: int) -> LayerReading:
+        """What `read_activations` gives for the probe's prompts, at their last tokens alone."""
+        recorder = Recorder(self.model, layer)
+        none = torch.empty((0, 2), dtype=torch.long)
+        for batch, cache in self.batches:
+            with recorder.recording(batch, none):
+                self._finish(batch, cache)
+        return recorder.reading()
+
     def _finish(self, batch: Batch, cache: DynamicCache) -> Tensor:
-        # A cache grows by new tensors, so a copy that refers to the same ones leaves what was read as it is
-        # (`crop` cannot: past a sliding window it raises).
-        grown = copy(cache)
-        grown.layers = [copy(layer) for layer in cache.layers]
+        grown = copied(cache)
         with self.model.lock:
             output = self.model.model(
                 input_ids=batch.input_ids[:, -1:],
@@ -62,23 +82,28 @@ class Probe:
         return output.logits[:, -1]
 
 
+def _mover(shift: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    """A forward hook that adds ``shift`` [d_model] to what a layer writes."""
+
+    def move(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output + shift.to(output)
+
+    return move
+
+
 def prepare_probe(
     model: LoadedModel, prompts: Sequence[str], odds: RefusalOdds
 ) -> Generator[Event, None, Probe]:
     """Reads all but the last token of each prompt; keeps their keys and values on the model's device."""
     batches = []
     done = 0
-    for batch in model.batches(prompts):
-        cache = DynamicCache(config=model.model.config)
+    prefix: DynamicCache | None = None
+    for batch in model.batches(prompts, share_prefix=True):
+        prefix = read_prefix(model, batch) if prefix is None else prefix
+        inputs = continued(prefix, batch, end=-1)
         with torch.inference_mode(), model.lock:
-            model.model(
-                input_ids=batch.input_ids[:, :-1],
-                attention_mask=batch.attention_mask[:, :-1],
-                position_ids=batch.position_ids[:, :-1],
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
+            model.model(**inputs, logits_to_keep=1)
+        cache = inputs["past_key_values"]
         batches.append((batch, cache))
         done += len(batch.rows)
         yield Progress("strength", done, len(prompts))

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from actor_core.events import Event, Progress
 from actor_core.model import LoadedModel
+from actor_core.prefix import continued, read_prefix
 
 __all__ = ["RefusalOdds", "first_token_logits"]
 
@@ -77,9 +79,11 @@ def _best_threshold(log_odds: Tensor, refused: Tensor) -> tuple[float, float]:
 def first_token_logits(model: LoadedModel, prompts: Sequence[str]) -> Generator[Event, None, Tensor]:
     """Logits of the first token of the reply to each prompt, shape [n, vocabulary], on the CPU."""
     found: dict[int, Tensor] = {}
-    for batch in model.batches(prompts):
+    prefix: DynamicCache | None = None
+    for batch in model.batches(prompts, share_prefix=True):
+        prefix = read_prefix(model, batch) if prefix is None else prefix
         with torch.inference_mode(), model.lock:
-            logits = model.model(**batch.inputs(), use_cache=False, logits_to_keep=1).logits[:, -1]
+            logits = model.model(**continued(prefix, batch), logits_to_keep=1).logits[:, -1]
         found.update(zip(batch.rows, logits.cpu(), strict=True))
         yield Progress("calibrate", len(found), len(prompts))
     return torch.stack([found[row] for row in range(len(prompts))])

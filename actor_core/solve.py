@@ -23,16 +23,17 @@ BLOCK = 512
 def solve_ridge(
     inputs: Tensor, targets: Tensor, weights: Tensor, others: Tensor, *, ridge: float, other_weight: float
 ) -> Tensor:
-    """w minimising Σ c(q) (w·x(q) - y(q))² + c' Σ (w·x')² + λ‖w‖², shape [d_in].
+    """w minimising Σ c(q) (w·x(q) - y(q))² + c' Σ (w·x')² + λ‖w‖², shape [d_in, k].
 
-    ``inputs`` [n, d_in] and ``targets`` [n] are x(q) and y(q), ``weights`` [n] is c(q);
-    ``others`` [m, d_in] are the inputs x' at other tokens, each of weight ``other_weight``.
+    ``inputs`` [n, d_in] are x(q), ``weights`` [n] is c(q); each of the k columns of ``targets`` [n, k] is a y of
+    its own, and its solution a column of the result. ``others`` [m, d_in] are the inputs x' at other tokens,
+    each of weight ``other_weight``.
     λ is ``ridge`` times the mean diagonal of the weighted kernel. Solved in fp64 in the smaller of
     the two forms, over rows or over columns.
     """
     scale = torch.cat([weights, torch.full((len(others),), other_weight)]).double().sqrt()
     rows = torch.cat([inputs, others]).mul_(scale.float()[:, None])  # [n + m, d_in]
-    wanted = torch.cat([targets, torch.zeros(len(others))]).double() * scale
+    wanted = torch.cat([targets, torch.zeros(len(others), targets.shape[1])]).double() * scale[:, None]
     penalty = ridge * float(torch.linalg.vector_norm(rows)) ** 2 / len(rows)
     if rows.shape[0] <= rows.shape[1]:
         kernel = _gram(rows.split(BLOCK, dim=1))

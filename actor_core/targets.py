@@ -1,8 +1,8 @@
-"""How far each prompt is to be moved, and how much it counts.
+"""Which prompts are moved together, and how much each counts.
 
-Targets are in units of ‖R‖ along the direction: a pseudo-harmful prompt goes towards answering
-(-), a harmful one towards refusing (+), an ordinary one a little away from refusing. They were
-chosen on this project's own prompts (`benchmarks/overrefusal.py` says how they do on others').
+Three kinds share a target: pseudo-harmful prompts, the user's own among them, go towards answering,
+harmful ones towards refusing, ordinary ones a little away from refusing. How far is chosen on
+held-out prompts (`tradeoff`): the closed form is linear in the three.
 """
 
 from __future__ import annotations
@@ -43,39 +43,40 @@ class TuningPrompts:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The prompts in the order they are read, each with its kind, target and weight."""
+    """The prompts in the order they are read, each with its kind and weight."""
 
     prompts: tuple[str, ...]
     kinds: tuple[str, ...]  # "own", "pseudo-harmful", "harmful" or "benign"
-    targets: Tensor  # [n], in ‖R‖
     weights: Tensor  # [n]
 
     def are(self, *kinds: str) -> Tensor:
         """Which rows are of one of ``kinds``, boolean, shape [n]."""
         return torch.tensor([kind in kinds for kind in self.kinds])
 
+    def indicators(self) -> Tensor:
+        """1 in the column of a row's target: pseudo-harmful and own, harmful, benign; shape [n, 3]."""
+        groups = (("own", "pseudo-harmful"), ("harmful",), ("benign",))
+        return torch.stack([self.are(*group).float() for group in groups], dim=1)
 
-def training_rows(
-    prompts: TuningPrompts, *, pseudo_harmful: float, harmful: float, benign: float, harmful_weight: float
-) -> TrainingRows:
-    """Every training prompt once, with targets by kind. A prompt that is the user's own and in the set
-    too is the user's own; a harmful prompt stays harmful whoever pasted it."""
+
+def training_rows(prompts: TuningPrompts, *, harmful_weight: float) -> TrainingRows:
+    """Every training prompt once. A prompt that is the user's own and in the set too is the user's own; a
+    harmful prompt stays harmful whoever pasted it."""
     harmful_ones = set(prompts.harmful)
     own = [p for p in dict.fromkeys(prompts.own) if p not in harmful_ones]
     own_ones = set(own)
     rest = [p for p in dict.fromkeys(prompts.pseudo_harmful) if p not in own_ones]
     own_weight = max(1.0, min(OWN_AT_MOST, OWN_SHARE * len(rest) / max(1, len(own))))
     groups = [
-        ("own", own, pseudo_harmful, own_weight),
-        ("pseudo-harmful", rest, pseudo_harmful, 1.0),
-        ("harmful", list(dict.fromkeys(prompts.harmful)), harmful, harmful_weight),
-        ("benign", [p for p in dict.fromkeys(prompts.benign) if p not in own_ones], benign, 1.0),
+        ("own", own, own_weight),
+        ("pseudo-harmful", rest, 1.0),
+        ("harmful", list(dict.fromkeys(prompts.harmful)), harmful_weight),
+        ("benign", [p for p in dict.fromkeys(prompts.benign) if p not in own_ones], 1.0),
     ]
     return TrainingRows(
-        prompts=tuple(p for _, group, _, _ in groups for p in group),
-        kinds=tuple(kind for kind, group, _, _ in groups for _ in group),
-        targets=torch.tensor([target for _, group, target, _ in groups for _ in group]),
-        weights=torch.tensor([weight for _, group, _, weight in groups for _ in group]),
+        prompts=tuple(p for _, group, _ in groups for p in group),
+        kinds=tuple(kind for kind, group, _ in groups for _ in group),
+        weights=torch.tensor([weight for _, group, weight in groups for _ in group]),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,17 +69,25 @@ def actor_loss(a: Tensor, targets: Tensor) -> Tensor:
 
 
 def train(
-    model: LoadedModel, layer: int, rows: TrainingRows, settings: PublishedSettings, *, seed: int
+    model: LoadedModel,
+    layer: int,
+    rows: TrainingRows,
+    settings: PublishedSettings,
+    *,
+    seed: int,
+    optimiser_of: Callable[[Sequence[Tensor]], torch.optim.Optimizer] | None = None,
 ) -> Generator[Event, None, LayerDelta]:
     """Trains the linear modules of ``layer``; yields a `Step` with what is learnt every few updates.
 
-    Norms and biases are held. Raises `ModelError` where the loss is no longer a number.
+    Norms and biases are held. ``optimiser_of`` makes another update rule than AdamW for the weights it is
+    given. Raises `ModelError` where the loss is no longer a number.
     """
     entering = yield from _read_entering(model, rows, layer, settings.batch_size)
     master = _fp32_copy(model.layers[layer])
     trained = {name: m for name, m in master.named_modules() if isinstance(m, nn.Linear)}
     start = {name: m.weight.detach().clone() for name, m in trained.items()}
-    optimiser = torch.optim.AdamW([m.weight for m in trained.values()], lr=settings.learning_rate)
+    weights = [m.weight for m in trained.values()]
+    optimiser = optimiser_of(weights) if optimiser_of else torch.optim.AdamW(weights, lr=settings.learning_rate)
     signs = torch.where(rows.are("harmful"), 1.0, -1.0)
     anchors = {kind: _anchor_batches(entering, rows, kind) for kind in ("harmful", "benign")}
     order = random.Random(seed)

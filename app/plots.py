@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from actor_core.events import LayerScored, StrengthMeasured
 
-__all__ = ["layers_chart", "loss_chart", "strength_chart"]
+__all__ = ["layers_chart", "loss_chart", "strength_chart", "tradeoff_chart"]
 
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 54
@@ -89,6 +90,64 @@ def strength_chart(curve: Sequence[StrengthMeasured], chosen: float | None) -> s
         "Measured on prompts that are not used for tuning, by the first word of the answer."
         + (" The dashed line is the strength that was chosen." if chosen is not None else ""),
         f"<ul class='st-legend'>{legend}</ul>",
+    )
+
+
+def tradeoff_chart(curve: Sequence[StrengthMeasured], chosen: float | None, at: float, limit: float) -> str:
+    """Look-alikes still refused over harmful refusals lost, a point for each strength, and where ``at`` is.
+
+    ``chosen`` and ``at`` are strengths of the change as it was computed; ``limit`` is the share of lost refusals
+    up to which a strength may be chosen.
+    """
+    points = sorted(curve, key=lambda m: m.strength)
+    if len(points) < 2:
+        return ""
+    widest = max(0.2, *(m.harmful_lost for m in points))
+    highest = max(0.2, *(m.pseudo_harmful_refused for m in points))
+
+    def place(lost: float, refused: float) -> tuple[float, float]:
+        return _x(lost / widest), _y(refused / highest)
+
+    lost, refused = _between(points, at)
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(m.harmful_lost, m.pseudo_harmful_refused) for m in points))
+    edge = _x(min(1.0, limit / widest))
+    marks = [
+        f"<rect class='st-zone' x='{LEFT}' y='{TOP}' width='{edge - LEFT:.1f}' height='{HEIGHT - BOTTOM - TOP}'/>",
+        _grid([(share, f"{100 * share:.0f} %") for share in (0.0, highest / 2, highest)], highest),
+        f"<polyline class='st-line-plain' points='{path}'/>",
+    ]
+    for m in points:
+        x, y = place(m.harmful_lost, m.pseudo_harmful_refused)
+        told = (
+            f"strength {m.strength / (chosen or 1.0):.2g}: {100 * m.pseudo_harmful_refused:.0f} % of look-alikes "
+            f"refused, {100 * m.harmful_lost:.0f} % of harmful refusals lost"
+        )
+        ring = "st-ring" if m.strength == chosen else "st-line-plain"
+        marks.append(f"<circle class='{ring}' cx='{x:.1f}' cy='{y:.1f}' r='4'><title>{escape(told)}</title></circle>")
+    x, y = place(lost, refused)
+    marks.append(f"<circle class='st-here' cx='{x:.1f}' cy='{y:.1f}' r='7'/>")
+    marks.extend(
+        f"<text x='{_x(share / widest):.1f}' y='{HEIGHT - BOTTOM + 20}' text-anchor='middle'>{100 * share:.0f} %</text>"
+        for share in (0.0, widest / 2, widest)
+    )
+    marks.append(_axis_name("harmful prompts no longer refused (of those refused before)"))
+    note = (
+        f"The dot is the strength set above: about {100 * refused:.0f} % of harmless look-alikes refused (was "
+        f"{100 * points[0].pseudo_harmful_refused:.0f} %) and {100 * lost:.0f} % of harmful refusals lost. Lower is "
+        f"better, further right is worse; the program chooses within the shaded part, up to {100 * limit:.0f} %. "
+        "By the first word of the answer, on prompts that are not used for tuning."
+    )
+    return _figure("What each strength gains and what it costs", "".join(marks), note)
+
+
+def _between(points: Sequence[StrengthMeasured], at: float) -> tuple[float, float]:
+    """(harmful lost, look-alikes refused) at strength ``at``, on the line between the nearest two of ``points``."""
+    inside = min(max(at, points[0].strength), points[-1].strength)
+    left, right = next((a, b) for a, b in pairwise(points) if a.strength <= inside <= b.strength)
+    part = (inside - left.strength) / ((right.strength - left.strength) or 1.0)
+    return (
+        left.harmful_lost + part * (right.harmful_lost - left.harmful_lost),
+        left.pseudo_harmful_refused + part * (right.pseudo_harmful_refused - left.pseudo_harmful_refused),
     )
 
 

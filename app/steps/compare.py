@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app import figures, render, words
+from app import figures, plots, render, words
 from app.page import Page, View, step_label
 from app.session import Session
 from app.steps.tune import PER_SET
 from app.studio import Studio
-from app.work import SETS
+from app.work import SETS, unit
 
 if TYPE_CHECKING:
     from actor_core.evaluate import Comparison
@@ -58,6 +58,8 @@ def build(page: Page) -> None:
         ),
     )
     page.add("strength_now", gr.HTML("", elem_id="strength-now", elem_classes="st-slot"))
+    with gr.Accordion("What more or less strength gains and costs", open=False):
+        page.add("tradeoff", gr.HTML("", elem_id="tradeoff", elem_classes="st-slot"))
     page.add("quick_job", gr.HTML("", elem_id="quick-job", elem_classes="st-slot"))
     with gr.Tabs(elem_id="sets", overflow_behavior="wrap"):
         for name, title in TABS.items():
@@ -121,6 +123,7 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
         "trials": render.trials(session.trials),
         "strength": gr.Slider(interactive=usable),
         "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
+        "tradeoff": _tradeoff(session) if usable else "",
         "trial_go": gr.Button(interactive=free, variant="primary" if free else "secondary"),
         "again": gr.Button(interactive=usable and job is None),
     }
@@ -167,6 +170,15 @@ def _own(session: Session) -> list[tuple[str, Reply, Reply | None]]:
     after = {reply.prompt: reply for reply in session.after.get(session.strength, [])}
     rows = sorted(session.checked, key=lambda reply: reply.verdict.value != "refused")
     return [(figures.outcome(old, after.get(old.prompt)), old, after.get(old.prompt)) for old in rows]
+
+
+def _tradeoff(session: Session) -> str:
+    """The held-out prompts at every strength, and where the slider stands among them."""
+    from actor_core.tradeoff import Limits
+
+    assert session.tuned is not None
+    tuned = session.tuned
+    return plots.tradeoff_chart(tuned.curve, tuned.strength or None, session.strength * unit(tuned), Limits().lost)
 
 
 def _count(own: Sequence[tuple[str, Reply, Reply | None]], name: str) -> int:

@@ -108,5 +108,24 @@ def test_stopping_between_two_events_leaves_no_hook_and_frees_the_model(tiny):
     assert hooks(model) == hooked
 
 
+def test_tokens_are_the_generated_ids_up_to_the_end_token_and_no_padding(refusing):
+    prompts = ["how do i kill a process", "how do i bake a bread"]
+    for limit, ended in ((TOKENS, True), (4, False)):
+        for reply in finish(answer(refusing, prompts, max_new_tokens=limit)):
+            assert refusing.tokenizer.decode(reply.tokens, skip_special_tokens=True) == reply.text
+            assert (END in reply.tokens) == ended == (not reply.truncated)
+            assert len(reply.tokens) == len(reply.text.split()) + ended
+
+
+def test_a_prompt_asked_after_other_turns_is_answered_as_the_whole_conversation_is(tiny):
+    model = tiny("llama")
+    history = [{"role": "user", "content": "kill a process"}, {"role": "assistant", "content": "zeta"}]
+    replies = finish(answer(model, PROMPTS, max_new_tokens=20, history=history))
+    assert [reply.prompt for reply in replies] == list(PROMPTS)
+    whole = [f"kill a process <user> zeta <user> {prompt}" for prompt in PROMPTS]  # as the toy's template puts it
+    assert [reply.tokens for reply in replies] == [r.tokens for r in finish(answer(model, whole, max_new_tokens=20))]
+    assert [r.tokens for r in replies] != [r.tokens for r in finish(answer(model, PROMPTS, max_new_tokens=20))]
+
+
 def test_no_prompts_give_no_replies(tiny):
     assert finish(answer(tiny(), [])) == []

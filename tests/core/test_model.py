@@ -52,6 +52,25 @@ def test_batches_hold_every_prompt_once_longest_first_within_the_limits(tiny, ma
     assert lengths == sorted(lengths, reverse=True)
 
 
+HISTORY = (
+    {"role": "user", "content": "kill a process"},
+    {"role": "assistant", "content": "zeta"},
+)
+CHAT = "{% for m in messages %}{{ '<user> ' if m['role'] == 'user' else '<reply> ' }}{{ m['content'] }} {% endfor %}"
+
+
+def test_turns_before_the_prompt_stand_where_the_chat_template_puts_them(tiny):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = CHAT + "{% if add_generation_prompt %}<reply>{% endif %}"
+    model = replace(tiny(), tokenizer=tokenizer)
+    said = tokenizer.decode(model.token_ids("alpha beta", HISTORY))
+    assert said == "<user> kill a process <reply> zeta <user> alpha beta <reply>"
+    assert model.token_ids("alpha beta", ()) == model.token_ids("alpha beta")
+    batch = next(model.batches(["zeta", "alpha beta"], history=HISTORY))
+    assert batch.rows == (1, 0)
+    assert batch.input_ids.tolist() == [model.token_ids("alpha beta", HISTORY), [0, *model.token_ids("zeta", HISTORY)]]
+
+
 def test_no_prompts_make_no_batch(tiny):
     assert list(tiny().batches([])) == []
 

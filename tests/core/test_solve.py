@@ -18,7 +18,7 @@ def random_problem(n: int, m: int, d: int):
     draw = torch.Generator().manual_seed(0)
     return (
         torch.randn(n, d, generator=draw),
-        torch.randn(n, generator=draw),
+        torch.randn(n, 2, generator=draw),
         torch.rand(n, generator=draw) + 0.5,
         torch.randn(m, d, generator=draw),
     )
@@ -28,7 +28,7 @@ def by_the_formula(inputs, targets, weights, others, *, ridge, other_weight):
     """(Xᵀ C X + λ I)⁻¹ Xᵀ C y over the columns, written as the textbook has it."""
     x = torch.cat([inputs, others]).double()
     c = torch.cat([weights, torch.full((len(others),), other_weight)]).double()
-    y = torch.cat([targets, torch.zeros(len(others))]).double()
+    y = torch.cat([targets, torch.zeros(len(others), targets.shape[1])]).double()
     weighted = (x * c[:, None]).T @ x
     penalty = ridge * float(torch.diagonal(x * c[:, None] @ x.T).mean())
     return torch.linalg.solve(weighted + penalty * torch.eye(x.shape[1]), (x * c[:, None]).T @ y).float()
@@ -48,7 +48,7 @@ def test_with_a_tiny_ridge_every_target_is_met_where_there_is_room():
     inputs, targets, weights, others = random_problem(10, 12, 32)
     w = solve_ridge(inputs, targets, weights, others, ridge=1e-8, other_weight=0.3)
     torch.testing.assert_close(inputs @ w, targets, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(others @ w, torch.zeros(12), atol=1e-4, rtol=0)
+    torch.testing.assert_close(others @ w, torch.zeros(12, 2), atol=1e-4, rtol=0)
 
 
 def test_a_larger_ridge_gives_a_shorter_answer():
@@ -59,6 +59,7 @@ def test_a_larger_ridge_gives_a_shorter_answer():
 
 def test_a_row_that_weighs_more_is_met_better():
     inputs, targets, weights, others = random_problem(40, 0, 32)
+    targets = targets[:, :1]
     targets[0] = 3.0
 
     def missed(weight: float) -> float:
@@ -82,8 +83,8 @@ def solved(model, layer: int, ridge: float, length: float, shared: torch.Tensor 
     direction = torch.randn(64, generator=torch.Generator().manual_seed(3))
     direction = length * direction / direction.norm()
     read = solve_ridge(
-        before.inputs, MOVED / before.gains, torch.ones(4), before.others, ridge=ridge, other_weight=0.3
-    )
+        before.inputs, (MOVED / before.gains)[:, None], torch.ones(4), before.others, ridge=ridge, other_weight=0.3
+    )[:, 0]
     write = write_direction(direction, norm_after_writer(model.layers[layer]))
     delta = LayerDelta(layer, {WRITER: rank_one(write, read)}, model.id, "causal", {}, {})
     with delta.applied(model):
@@ -111,7 +112,7 @@ def test_behind_gemmas_norm_prompts_move_the_right_way_and_nearly_as_far(tiny):
 def test_a_solved_delta_leaves_the_tokens_before_the_last_nearly_where_they_were(tiny):
     model = tiny()
     before = finish(read_activations(model, PROMPTS, [1]))[1]
-    read = solve_ridge(before.inputs, MOVED, torch.ones(4), before.others, ridge=1e-9, other_weight=0.3)
+    read = solve_ridge(before.inputs, MOVED[:, None], torch.ones(4), before.others, ridge=1e-9, other_weight=0.3)
     assert (before.others @ read).abs().max() < 1e-3 < (before.inputs @ read).abs().max()
 
 
@@ -125,3 +126,13 @@ def test_write_direction_undoes_the_norm_and_leaves_out_what_it_silences():
 def test_rank_one_is_the_outer_product():
     change = rank_one(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0, -1.0]))
     assert change.full().tolist() == [[3.0, 0.0, -1.0], [6.0, 0.0, -2.0]]
+
+
+def test_targets_side_by_side_are_solved_as_each_alone_and_add_up():
+    inputs, targets, weights, others = random_problem(20, 12, 32)
+    together = solve_ridge(inputs, targets, weights, others, ridge=0.1, other_weight=0.3)
+    for column in (0, 1):
+        alone = solve_ridge(inputs, targets[:, [column]], weights, others, ridge=0.1, other_weight=0.3)
+        torch.testing.assert_close(together[:, [column]], alone)
+    summed = solve_ridge(inputs, targets @ torch.tensor([[2.0], [-3.0]]), weights, others, ridge=0.1, other_weight=0.3)
+    torch.testing.assert_close(together @ torch.tensor([[2.0], [-3.0]]), summed, atol=1e-5, rtol=1e-4)

@@ -12,23 +12,24 @@ NOTHING = PromptSplit((), (), ())
 
 def rows(own=(), benign=(), pseudo=(), harmful=()) -> TrainingRows:
     prompts = TuningPrompts(own, benign, pseudo, harmful, NOTHING)
-    return training_rows(prompts, pseudo_harmful=-1.0, harmful=0.5, benign=-0.4, harmful_weight=2.0)
+    return training_rows(prompts, harmful_weight=2.0)
 
 
-def of(made: TrainingRows, prompt: str) -> tuple[str, float, float]:
-    """A prompt's kind, target and weight; it is there once."""
+def of(made: TrainingRows, prompt: str) -> tuple[str, int, float]:
+    """A prompt's kind, the column of its target and its weight; it is there once."""
     assert made.prompts.count(prompt) == 1
     n = made.prompts.index(prompt)
-    return made.kinds[n], round(made.targets[n].item(), 6), made.weights[n].item()
+    assert made.indicators()[n].sum() == 1
+    return made.kinds[n], int(made.indicators()[n].argmax()), made.weights[n].item()
 
 
-def test_every_kind_has_its_target_and_weight():
+def test_every_kind_has_its_column_and_weight():
     made = rows(["own"], ["b"], ["p1", "p2"], ["h"])
-    assert of(made, "own") == ("own", -1.0, 1.0)
-    assert of(made, "p1") == ("pseudo-harmful", -1.0, 1.0)
-    assert of(made, "h") == ("harmful", 0.5, 2.0)
-    assert of(made, "b") == ("benign", -0.4, 1.0)
-    assert len(made.prompts) == len(made.kinds) == len(made.targets) == len(made.weights) == 5
+    assert of(made, "own") == ("own", 0, 1.0)
+    assert of(made, "p1") == ("pseudo-harmful", 0, 1.0)
+    assert of(made, "h") == ("harmful", 1, 2.0)
+    assert of(made, "b") == ("benign", 2, 1.0)
+    assert len(made.prompts) == len(made.kinds) == len(made.weights) == 5
 
 
 @pytest.mark.parametrize(("n_own", "weight"), [(1, OWN_AT_MOST), (10, 2.5), (24, 25 / 24), (50, 1.0)])
@@ -46,13 +47,13 @@ def test_an_own_prompt_pasted_twice_is_one():
 def test_an_own_prompt_that_is_in_the_set_too_is_the_users():
     made = rows(["p", "b"], ["b", "b2"], ["p", "p2"])
     assert of(made, "p")[0] == of(made, "b")[0] == "own"
-    assert of(made, "b")[1] == -1.0
+    assert of(made, "b")[1] == 0
     assert of(made, "p2")[0] == "pseudo-harmful" and of(made, "b2")[0] == "benign"
 
 
 def test_a_harmful_prompt_pasted_as_own_stays_harmful():
     made = rows(["h", "own"], harmful=["h", "h2"])
-    assert of(made, "h") == ("harmful", 0.5, 2.0)
+    assert of(made, "h") == ("harmful", 1, 2.0)
     assert of(made, "own")[0] == "own"
 
 

@@ -22,9 +22,8 @@ HARMFUL = [f"{a} {b}" for a in ("alpha", "alpha alpha", "beta alpha") for b in (
 BENIGN = [f"{a} {b}" for a in ("gamma", "delta", "epsilon") for b in ("delta", "gamma beta", "epsilon beta beta")]
 OWN = ["alpha gamma", "zeta epsilon delta"]
 ROWS = training_rows(
-    TuningPrompts(OWN, BENIGN, ["beta zeta delta"], HARMFUL, PromptSplit((), (), ())),
-    pseudo_harmful=-1.0, harmful=0.5, benign=-0.4, harmful_weight=2.0,
-)  # fmt: skip
+    TuningPrompts(OWN, BENIGN, ["beta zeta delta"], HARMFUL, PromptSplit((), (), ())), harmful_weight=2.0
+)
 QUICK = PublishedSettings(alpha=0.2, learning_rate=1e-3, epochs=4, refresh=4)
 
 
@@ -86,8 +85,8 @@ def test_the_loss_falls_towards_targets_that_stay(tiny):
 
     one_batch = training_rows(
         TuningPrompts(["alpha gamma"], ["gamma delta"], [], ["alpha zeta"], PromptSplit((), (), ())),
-        pseudo_harmful=-1.0, harmful=0.5, benign=-0.4, harmful_weight=2.0,
-    )  # fmt: skip
+        harmful_weight=2.0,
+    )
     settings = PublishedSettings(alpha=0.5, learning_rate=1e-3, epochs=60, refresh=1000)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "actor_targets", fixed)

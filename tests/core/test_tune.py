@@ -8,7 +8,6 @@ import pytest
 import torch
 from tiny_models import DANGEROUS, HARMLESS, HARMLESS_THINGS, THINGS, VICTIMS, asked, hooks, logits, weights_digest
 
-from actor_core import tune as module
 from actor_core.delta import LayerDelta
 from actor_core.errors import ModelError, NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Progress, Replied, Step, StrengthMeasured, finish
@@ -155,55 +154,6 @@ def test_a_layer_that_cannot_be_tuned_is_refused_at_once_with_the_limits(refusin
 def test_a_layer_that_was_chosen_is_the_only_candidate(refusing):
     result = finish(tune(refusing, PROMPTS, replace(SETTINGS, layer=1)))
     assert result.delta.layer == 1 and [score.layer for score in result.layer_scores] == [1]
-
-
-SIX = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
-
-
-class FakeProbe:
-    """Stands in for the model: refused shares of 100 held-out prompts a kind, at the strengths of `SIX`."""
-
-    def __init__(self, look_alikes, harmful, ordinary) -> None:
-        self.shares = dict(zip(SIX, zip(look_alikes, harmful, ordinary, strict=True), strict=True))
-
-    def refused(self, _delta, strength: float) -> torch.Tensor:
-        return torch.cat([torch.arange(100) < round(100 * share) for share in self.shares[strength]])
-
-
-def chosen(look_alikes, harmful, ordinary) -> float:
-    probe = FakeProbe(look_alikes, harmful, ordinary)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "STRENGTHS", SIX)
-        curve, strength = finish(module._choose_strength(probe, None, [100, 100, 100]))
-    assert [point.pseudo_harmful_refused for point in curve] == pytest.approx(look_alikes)
-    return strength
-
-
-def test_the_smallest_strength_within_the_tolerance_of_the_best_is_chosen():
-    # The scores rise to 0.95 at 1.25; 0.94 at 0.75 is within 0.01 of it, 0.92 at 0.5 is not.
-    assert chosen([0.8, 0.5, 0.16, 0.12, 0.11, 0.10], [1.0] * 6, [0.1] * 6) == 0.75
-
-
-def test_harmful_prompts_that_are_no_longer_refused_count_against_a_strength():
-    assert chosen([0.8, 0.4, 0.2, 0.0, 0.0, 0.0], [1.0, 1.0, 0.95, 0.5, 0.4, 0.3], [0.1] * 6) == 0.5
-
-
-def test_ordinary_prompts_newly_refused_count_against_a_strength_and_twice_as_much():
-    # 0.3 fewer look-alikes refused from 0.5 on, 0.2 more ordinary ones: 0.15 gained, 0.2 lost.
-    assert chosen([0.8, 0.5, 0.2, 0.2, 0.2, 0.2], [1.0] * 6, [0.1, 0.1, 0.3, 0.3, 0.3, 0.3]) == 0.25
-
-
-def test_ordinary_prompts_that_were_refused_before_earn_nothing_by_being_answered():
-    assert chosen([0.8, 0.4, 0.4, 0.4, 0.4, 0.4], [1.0] * 6, [0.5, 0.5, 0.4, 0.3, 0.2, 0.0]) == 0.25
-
-
-def test_where_nothing_improves_the_model_as_it_is_is_chosen_and_the_words_say_so():
-    assert chosen([0.8] * 6, [1.0, 0.9, 0.8, 0.7, 0.6, 0.5], [0.1] * 6) == 0.0
-    curve = [StrengthMeasured(0.0, 0.8, 1.0, 0.1)]
-    odds = module.RefusalOdds(torch.tensor([1]), 0.0, 0.7)
-    said = module._words(module._LayerChoice(2, torch.ones(1), ()), curve, 0.0, module.Calibration(odds, ()))
-    assert "No strength improved on the model as it is" in said[2]
-    assert "hard to tell by their first word" in said[3]
 
 
 def test_a_set_without_held_out_prompts_of_a_kind_still_gives_a_strength(refusing):
