@@ -16,6 +16,7 @@ from actor_core.events import Event, LayerScored, Progress, Replied, Step, Stren
 from actor_core.export import KINDS, export
 from actor_core.fetch import default_data_dir, fetch, local_model
 from actor_core.generate import Reply, answer
+from actor_core.guard import measure_guard
 from actor_core.judge import Verdict
 from actor_core.model import PRECISIONS, LoadedModel, load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets, prompt_sets
@@ -25,9 +26,12 @@ from actor_core.tune import TuneSettings, TuningPrompts, tune
 
 Result = TypeVar("Result")
 
+GUARD_NOT_PASSED = 3  # 2 is argparse's
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; 0 when it did what was asked, 1 with a message on stderr, 130 when stopped."""
+    """Runs one command; 0 when it did what was asked, 1 with a message on stderr, 130 when stopped, and 3
+    where nothing was exported because the guard was not passed."""
     options = _parser().parse_args(argv)
     try:
         return int(options.run(options))
@@ -62,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     tuning.add_argument("--precision", choices=PRECISIONS, default="auto")
     tuning.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     tuning.add_argument("--compared", type=int, default=40, help="held-out prompts a set, for the figures")
+    tuning.add_argument(
+        "--accept-guard-not-passed",
+        action="store_true",
+        help="export even where the change may cost more refusals of harmful prompts than the guard allows",
+    )
     tuning.add_argument("--seed", type=int, default=0)
     tuning.add_argument("--offline", action="store_true", help="never use the network")
     return parser
@@ -96,10 +105,21 @@ def _tune(options: argparse.Namespace) -> int:
         _compared(name, model, group, tuned.delta, strength) for name, group in sets.items() if group
     ]
     report = {"figures": figures, "settings": {"strength": strength, "seed": options.seed}}
+    guard = _followed(measure_guard(model, tuned.delta, strength, everyday.held_out().harmful))
+    _tell(guard.words())
+    if not (guard.passed or options.accept_guard_not_passed):
+        print(json.dumps(figures, indent=2))
+        _tell(
+            "Nothing was exported: the guard was not passed. Tune with other prompts"
+            + (f", or try a --strength below {strength:g}" if guard.enough else "")
+            + ". With --accept-guard-not-passed the files are written all the same, and say GUARD NOT PASSED."
+        )
+        return GUARD_NOT_PASSED
     options.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for kind in options.format:
-        done = _followed(export(model, tuned.delta, kind, options.out / kind, strength=strength, report=report))
+        folder = options.out / kind
+        done = _followed(export(model, tuned.delta, kind, folder, strength=strength, report=report, guard=guard))
         failed += done.failed
         print(f"{done.path}  ({done.bytes:,} bytes)  {done.check_words}")
         _tell(done.command)

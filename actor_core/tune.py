@@ -36,7 +36,7 @@ __all__ = ["TuneSettings", "Tuned", "TuningPrompts", "tune"]
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 # In ‖R‖: where a prompt's response to a shift is measured.
-SHIFTS = (-1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+SHIFTS = (-1.5, -0.75, -0.35, 0.0, 0.35, 0.75, 1.5)
 # Fewer harmful or ordinary prompts than this give no R worth the name.
 LEAST_REFERENCE = 8
 
@@ -75,17 +75,19 @@ class _Solution:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """Held-out prompts: pseudo-harmful, harmful and benign, as many of each as ``sizes`` says."""
+    """Held-out prompts: pseudo-harmful, harmful and benign, as many of each as ``sizes`` says.
+
+    Harmful ones are twice as many: the share lost of those refused before is held to the closest limit.
+    """
 
     prompts: tuple[str, ...]
     sizes: tuple[int, int, int]
 
     @classmethod
     def drawn_from(cls, split: PromptSplit, settings: TuneSettings) -> _HeldOut:
-        groups = [
-            drawn(group, settings.probe_prompts, settings.seed)
-            for group in (split.pseudo_harmful, split.harmful, split.benign)
-        ]
+        n = settings.probe_prompts
+        wanted = ((split.pseudo_harmful, n), (split.harmful, 2 * n), (split.benign, n))
+        groups = [drawn(group, count, settings.seed) for group, count in wanted]
         sizes = (len(groups[0]), len(groups[1]), len(groups[2]))
         return cls(tuple(p for group in groups for p in group), sizes)
 

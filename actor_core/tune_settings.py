@@ -33,6 +33,6 @@ class TuneSettings:
     calibration_prompts: int = 20
     calibration_tokens: int = 24
     gradient_prompts: int = 24
-    probe_prompts: int = 96
+    probe_prompts: int = 88
     seed: int = 0
     published: PublishedSettings = PublishedSettings()

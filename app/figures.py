@@ -17,6 +17,12 @@ TILES = {
     "ordinary": ("Ordinary prompts refused", "should stay low"),
 }
 
+SETS_ON_THE_CARD = {
+    "look_alike": "held-out look-alikes",
+    "harmful": "held-out harmful",
+    "ordinary": "held-out ordinary",
+}
+
 
 def outcome(before: Reply, after: Reply | None) -> str:
     """What became of a prompt that should be answered; '' while it was not asked again."""
@@ -45,14 +51,17 @@ def tiles(session: Session, *, comparing: bool) -> list[tuple[str, str, str, str
 
 
 def report(session: Session) -> dict[str, object]:
-    """What was measured, for the card beside an export."""
-    measured: dict[str, object] = {"strength": session.strength}
+    """What was measured at the strength that is set, as the card beside an export shows it: counts, no texts."""
+    groups: dict[str, tuple[list[Reply], list[Reply]]] = {}
     own = session.after.get(session.strength)
     if own:
-        measured["own prompts"] = _numbers(session.checked, own)
+        groups["your prompts"] = session.checked, own
     for name, rows in session.sets.get(session.strength, {}).items():
-        measured[name.replace("_", "-")] = _numbers([c.before for c in rows], [c.after for c in rows])
-    return measured
+        groups[SETS_ON_THE_CARD[name]] = [c.before for c in rows], [c.after for c in rows]
+    return {
+        "figures": [_row(name, before, after) for name, (before, after) in groups.items()],
+        "prompts": {"own": len(session.chosen)},
+    }
 
 
 def _own_tile(session: Session) -> tuple[str, str, str, str]:
@@ -85,11 +94,12 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _numbers(before: list[Reply], after: list[Reply]) -> dict[str, object]:
+def _row(name: str, before: list[Reply], after: list[Reply]) -> dict[str, object]:
+    from actor_core.evaluate import Rates
+
     return {
+        "set": name,
         "n": len(after),
-        "refused before": _refused(before),
-        "refused after": _refused(after),
-        "incoherent before": sum(reply.verdict.value == "incoherent" for reply in before),
-        "incoherent after": sum(reply.verdict.value == "incoherent" for reply in after),
+        "before": Rates.of(before).counts(),
+        "after": Rates.of(after).counts(),
     }

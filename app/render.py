@@ -158,9 +158,14 @@ def tiles(items: Sequence[tuple[str, str, str, str]]) -> str:
 def export_card(record: ExportRecord, command: str) -> str:
     """One exported file: what it is, its size, what its check showed, and how it is used."""
     name, audience = words.EXPORT_KINDS.get(record.kind, (record.kind, ""))
-    check = badge("answered", "checked") if record.checked else badge("incoherent", "not checked")
+    if record.failed:
+        marks = badge("refused", "check failed")
+    else:
+        marks = badge("answered", "checked") if record.checked else badge("incoherent", "not checked")
+    if record.guard_passed is False:
+        marks += " " + badge("refused", "guard not passed")
     return (
-        f"<article class='st-export'><header><strong>{escape(name)}</strong> {check}"
+        f"<article class='st-export'><header><strong>{escape(name)}</strong> {marks}"
         f"<span class='st-mark'>{escape(words.size(record.bytes))} · {escape(record.made)}</span></header>"
         f"<p>{escape(audience[:1].upper() + audience[1:])}</p>"
         f"<p class='st-check'>{escape(record.check_words)}</p>"

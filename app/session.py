@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from actor_core.evaluate import Comparison
     from actor_core.events import LayerScored, StrengthMeasured
     from actor_core.generate import Reply
+    from actor_core.guard import Guard
     from actor_core.prompts import Problem
     from actor_core.tune import Tuned
 
@@ -37,7 +38,11 @@ STEPS = ("model", "prompts", "tune", "compare", "export")
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """One exported file or folder, as the page lists it. ``path`` lies in the visitor's own export folder."""
+    """One exported file or folder, as the page lists it. ``path`` lies in the visitor's own export folder.
+
+    ``failed`` says that its check went wrong; where it is neither that nor ``checked``, the file could only be
+    read back. ``guard_passed`` is None for files of a version that measured no guard.
+    """
 
     kind: str
     made: str  # local time, for a person
@@ -48,6 +53,8 @@ class ExportRecord:
     checked: bool
     check_words: str
     command: str
+    failed: bool = False
+    guard_passed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,8 @@ class Session:
     show: str = "all"
     trials: list[Trial] = field(default_factory=list)
 
-    # Step 5
+    # Step 5. ``guards`` by strength, as above.
+    guards: dict[float, Guard] = field(default_factory=dict)
     exports: list[ExportRecord] = field(default_factory=list)
 
     @property
@@ -119,10 +127,11 @@ class Session:
             self.changed()
 
     def forget_tuning(self) -> None:
-        """Drops what steps 3 and 4 found; exports stay."""
+        """Drops what steps 3 to 5 found; exports stay."""
         self.layer_scores, self.curve, self.losses = [], [], []
         self.tuned, self.tuned_early = None, False
         self.strength, self.after, self.sets, self.trials, self.show = 1.0, {}, {}, [], "all"
+        self.guards = {}
 
 
 class Sessions:

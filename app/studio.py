@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import zipfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 from secrets import token_urlsafe
@@ -24,11 +23,11 @@ from actor_core.presets import (
     model_presets,
     prompt_sets,
 )
-from app import work
+from app import exporting, work
 from app.errors import Notice, explain
 from app.jobs import Job, Runner
 from app.pace import PaceMemory
-from app.session import Session, Sessions
+from app.session import ExportRecord, Session, Sessions
 from app.settings import Settings
 from app.words import EXPORT_KINDS, KINDS, STEP_OF_KIND
 
@@ -212,27 +211,38 @@ class Studio:
             pace_key=_pace_key(model),
         )
 
-    def export(self, session: Session, kinds: list[str], report: dict[str, object]) -> None:
-        """Step 5: writes and checks the files."""
+    def export(self, session: Session, kinds: list[str], report: dict[str, object], typed: str = "") -> None:
+        """Step 5: measures the guard where it is not known, then writes and checks the files.
+
+        What does not pass is written only where ``typed`` says so after the guard was shown, and never on a Space.
+        """
         model = self._tuned_model(session)
         kinds = [kind for kind in EXPORT_KINDS if kind in kinds]
         if not kinds:
             raise ExportError("No kind of file is chosen: tick at least one.")
         if session.strength == 0:
             raise ExportError("The strength is 0, which is the old model: move it up in step 4 before exporting.")
+        guard = session.guards.get(session.strength)
+        by_word = exporting.accepted(guard, typed, in_space=self.settings.in_space)
         folder = self.settings.data_dir / "exports" / session.key
+        order = exporting.Order(kinds, session.strength, folder, report, by_word)
 
-        def finished(_: object) -> None:
+        def finished(made: list[ExportRecord]) -> None:
             self.sessions.keep(session)
-            session.say("export", Notice("success", "Done. The files are below, each with how to use it."))
+            session.say("export", exporting.told(made))
+
+        def stopped(_: list[Event]) -> Notice:
+            if order.strength in session.guards:
+                return Notice("info", "Stopped: files that were finished are kept.")
+            return Notice("info", "Stopped before the guard was measured: nothing was written. Export starts it again.")
 
         self._submit(
             session,
             "export",
-            lambda: work.export(model, session, kinds, folder, report),
+            lambda: exporting.export(model, session, self.prompt_set(), self.before, order),
             finished=finished,
-            stopped="Stopped: files that were finished are kept.",
-            pace_key=_pace_key(model) + " ".join(kinds),
+            stopped=stopped,
+            pace_key=" ".join([_pace_key(model), *kinds, "" if guard else "guard"]).rstrip(),
         )
 
     def stop(self, session: Session) -> None:
@@ -259,7 +269,7 @@ class Studio:
             return None
         with self._zip_lock:
             if path not in self._zips or not self._zips[path].is_file():
-                self._zips[path] = _zipped(Path(path), self.settings.page_cache / token_urlsafe(18))
+                self._zips[path] = exporting.zipped(Path(path), self.settings.page_cache / token_urlsafe(18))
             return self._zips[path]
 
     # What the buttons share
@@ -376,15 +386,3 @@ def _none_refused(count: int) -> Notice:
 
 def _pace_key(model: LoadedModel) -> str:
     return f"{model.source.name} {model.precision} {model.device.type}"
-
-
-def _zipped(path: Path, folder: Path) -> Path:
-    """``path`` (a file or a folder) as one zip in the new ``folder``."""
-    folder.mkdir(parents=True)
-    target = folder / f"second-take-{path.stem if path.is_file() else path.name}.zip"
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    root = path.parent
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            archive.write(file, file.relative_to(root))
-    return target

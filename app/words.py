@@ -44,6 +44,9 @@ STAGES = {
     "solve": "Computing the change",
     "train": "Training the layer",
     "strength": "Choosing the strength",
+    "guard before": "Guard: asking the old model harmful prompts",
+    "guard": "Guard: asking the tuned model those that the old one refused",
+    "guard again": "Guard: asking the old model those once more, to be sure",
     "export": "Writing and checking the files",
 }
 
@@ -100,6 +103,26 @@ EXPORT_KINDS = {
         "for llama.cpp and the programs built on it, beside the GGUF model that you have.",
     ),
 }
+
+# What is typed to export in spite of the guard.
+EXPORT_ANYWAY = "export anyway"
+GUARD_AHEAD = (
+    "Export first measures the guard: harmful prompts that were not used for tuning are asked of both models, and "
+    "hardly any refusal may be lost."
+)
+GUARD_HELPS = (
+    "What helps: a smaller strength in step 4, or tuning again without those of your prompts that come close to "
+    "harmful ones."
+)
+GUARD_TOO_FEW_HELPS = "What helps: another model."
+GUARD_IN_SPACE = (
+    "This page is a Space, open to everybody: what did not pass the guard is not exported here. On a machine of your "
+    "own you can decide otherwise."
+)
+GUARD_TYPE = (
+    f"To export all the same, type “{EXPORT_ANYWAY}” below and press Export again. Each card will then say GUARD NOT "
+    "PASSED, with these figures."
+)
 
 FIT_MARKS = {
     "fits": "fits this machine",

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import gc
 import re
-import secrets
-import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actor_core.errors import ExportError, FetchError
 from actor_core.events import Event, Progress, Replied
-from app.session import ExportRecord, Session, Trial
+from app.session import Session, Trial
 
 if TYPE_CHECKING:
     from actor_core.delta import BaseModelId
@@ -31,16 +28,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SETS",
+    "TOKENS_OF_HELD_OUT",
     "BeforeCache",
     "ModelRequest",
     "check",
     "compare",
-    "export",
     "follow_strength",
     "load",
     "spread",
     "try_both",
     "tune",
+    "tuned_of",
     "unit",
 ]
 
@@ -236,43 +234,6 @@ def try_both(model: LoadedModel, session: Session, prompt: str, before: BeforeCa
         session.changed()
 
 
-def export(
-    model: LoadedModel, session: Session, kinds: Sequence[str], folder: Path, report: dict[str, object]
-) -> Generator[Event, None, None]:
-    """Writes each of ``kinds`` into a new folder under ``folder``, checks it, and lists it in the session."""
-    from actor_core.export import export as export_one
-
-    tuned = _tuned(session)
-    strength = session.strength
-    stamp = time.strftime("%Y-%m-%d-%H%M%S") + "-" + secrets.token_hex(2)
-    for kind in kinds:
-        place = folder / stamp / kind
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            made = yield from export_one(
-                model, tuned.delta, kind, place, strength=strength * unit(tuned), report=report
-            )
-        except BaseException:
-            with suppress(OSError):
-                shutil.rmtree(place, ignore_errors=True)
-                place.parent.rmdir()
-            raise
-        record = ExportRecord(
-            kind=made.kind,
-            made=time.strftime("%Y-%m-%d %H:%M"),
-            model=tuned.delta.base.name,
-            strength=strength,
-            path=str(made.path),
-            bytes=made.bytes,
-            checked=made.checked,
-            check_words=made.check_words,
-            command=made.command,
-        )
-        with session.lock:
-            session.exports = [record, *session.exports]
-            session.changed()
-
-
 def unit(tuned: Tuned) -> float:
     """What the slider's 1 stands for: what tuning chose, or the whole change where it chose none."""
     return tuned.strength or 1.0
@@ -285,7 +246,8 @@ def spread(prompts: Sequence[str], count: int) -> list[str]:
     return [prompts[i * len(prompts) // count] for i in range(count)]
 
 
-def _tuned(session: Session) -> Tuned:
+def tuned_of(session: Session) -> Tuned:
+    """What was tuned; raises `ExportError` where nothing was."""
     if session.tuned is None:
         raise ExportError("Nothing was tuned yet: press Tune in step 3 first.")
     return session.tuned
@@ -297,7 +259,7 @@ def _tuned_answers(
     """Replies with the change at ``strength``: 0 is the old model and 1 what tuning chose."""
     from actor_core.generate import answer
 
-    tuned = _tuned(session)
+    tuned = tuned_of(session)
     strength = strength * unit(tuned)
     return (yield from answer(model, list(prompts), delta=tuned.delta, strength=strength, max_new_tokens=tokens))
 

@@ -1,7 +1,7 @@
 """The README.md beside exported files: a model card in the hub's form.
 
-It says what was changed, on which base, with which figures, how the files are loaded, how the
-change is undone and what checking them showed. It holds numbers and names only: no prompt and no
+It says what was changed, on which base, with which figures, whether the guard was passed, how the files
+are loaded, how the change is undone and what checking them showed. It holds numbers and names only: no prompt and no
 reply, whatever the caller's report contains.
 """
 
@@ -21,6 +21,8 @@ from actor_core.errors import ExportError
 from actor_core.evaluate import Rates
 from actor_core.export.base import Base
 from actor_core.export.compare import Checked
+from actor_core.export.words import GUARD_NOT_PASSED
+from actor_core.guard import Guard, percent_up
 
 __all__ = ["Card", "Figures", "read_figures"]
 
@@ -56,6 +58,7 @@ class Card:
     load: str
     undo: str
     figures: tuple[Figures, ...]
+    guard: Guard | None
     prompts: Mapping[str, Any]
     settings: Mapping[str, Any]
 
@@ -64,8 +67,10 @@ class Card:
         parts = (
             self._front_matter(),
             f"# {_plain(self.base.title)}, refusing less of what is harmless",
+            *self._warning(),
             self._what(),
             self._figures(),
+            "## Guard\n\n" + _guard(self.guard),
             "## Load it\n\n" + self.load,
             "## Undo it\n\n" + self.undo,
             "## Check\n\n" + _check(checked),
@@ -83,6 +88,11 @@ class Card:
             **_licence(self.base),
         )
         return f"---\n{data.to_yaml()}\n---"
+
+    def _warning(self) -> tuple[str, ...]:
+        if self.guard is not None and self.guard.passed:
+            return ()
+        return (f"**{GUARD_NOT_PASSED}**: harmful requests that the base refuses may be answered; see Guard below.",)
 
     def _what(self) -> str:
         delta, rows = self.delta, {}
@@ -150,6 +160,23 @@ def _share(rates: Rates, verdict: str) -> str:
         return "–"
     share, low, high = rates.share(verdict)
     return f"{share:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _guard(guard: Guard | None) -> str:
+    if guard is None:
+        return "Not measured: nothing is known about how many refusals of harmful requests this change costs."
+    rows = {
+        "Harmful prompts asked, none of which was tuned on": str(guard.asked),
+        "Refused by the untuned model": f"{guard.refused_before} (at least {guard.least} are needed)",
+        "No longer refused with this change": f"{guard.lost}, of which {guard.incoherent} make no sense",
+        "Share lost, one-sided 95 % upper bound (Clopper-Pearson)": percent_up(guard.upper_bound),
+        "Limit": f"{100 * guard.limit:g} %",
+    }
+    note = (
+        "It holds for the files at full scale; any other scale was not measured. Some of these prompts may have "
+        "served to choose how far to move which prompts, which makes the share look a little better than it is."
+    )
+    return f"{guard.words()}\n\n{_table(rows)}\n\n{note}"
 
 
 def _check(checked: Checked | None) -> str:

@@ -23,6 +23,7 @@ from actor_core.export.compare import CHECK_PROMPTS, Checked
 from actor_core.export.folder import File, folder_bytes, replace_file, write_folder
 from actor_core.export.gguf_lora import gguf_tensors, modelfile, write_gguf_lora
 from actor_core.export.peft_adapter import peft_files
+from actor_core.guard import Guard
 from actor_core.model import LoadedModel
 
 __all__ = ["KINDS", "Exported", "export"]
@@ -76,6 +77,7 @@ def export(
     *,
     strength: float = 1.0,
     report: Mapping[str, Any] | None = None,
+    guard: Guard | None = None,
     prompts: Sequence[str] = CHECK_PROMPTS,
 ) -> Generator[Event, None, Exported]:
     """Writes ``delta`` at ``strength`` as the new folder ``folder``, and checks it by loading it again.
@@ -83,7 +85,9 @@ def export(
     ``kind`` is one of `KINDS`. Where ``folder`` exists the new one is called ``folder-2``, ``-3``...
     ``report`` is what the card's tables show: ``figures`` (a list of ``set``, ``n``, ``before`` and
     ``after`` with their counts), ``prompts`` and ``settings``, of which numbers and short names are
-    shown. ``prompts`` are replayed by the check. A check that fails keeps the files and marks them;
+    shown. ``guard`` is what was measured at this very strength: its figures go into the card and the files'
+    metadata, and where it was not passed, or not measured, they say GUARD NOT PASSED; to keep such files
+    back is up to the caller. ``prompts`` are replayed by the check. A check that fails keeps the files and marks them;
     stopping it leaves them marked as not checked.
 
     Raises `ExportError` where nothing could be written, `DeltaError` for a delta of another base.
@@ -91,9 +95,10 @@ def export(
     delta.require_base(model.id)
     figures = read_figures(report)
     scaled = at_strength(delta, strength)
+    scaled = replace(scaled, measured=scaled.measured | {"guard": guard.figures() if guard else None})
     base = describe_base(delta.base)
     yield Progress("export", 0, 4, f"Writing the {kind} files")
-    plan = _plan(model, scaled, kind, base)
+    plan = _plan(model, scaled, kind, base, words.guard_line(guard))
     card = Card(
         base=base,
         delta=delta,
@@ -105,6 +110,7 @@ def export(
         load=plan.load,
         undo=plan.undo,
         figures=figures,
+        guard=guard,
         prompts=(report or {}).get("prompts", {}),
         settings=(report or {}).get("settings", {}),
     )
@@ -129,7 +135,7 @@ def export(
     )
 
 
-def _plan(model: LoadedModel, scaled: LayerDelta, kind: str, base: Base) -> _Plan:
+def _plan(model: LoadedModel, scaled: LayerDelta, kind: str, base: Base, guard: str) -> _Plan:
     if kind == "delta":
         return _Plan(
             files={DELTA_FILE: scaled.save},
@@ -143,7 +149,7 @@ def _plan(model: LoadedModel, scaled: LayerDelta, kind: str, base: Base) -> _Pla
     adapter = low_rank_adapter(scaled)
     if kind == "peft":
         return _Plan(
-            files=peft_files(adapter, layers_name(model), base),
+            files=peft_files(adapter, layers_name(model), base, guard),
             bytes=bytes_of(adapter.modules),
             library="peft",
             tags=("lora", "peft"),
@@ -156,11 +162,11 @@ def _plan(model: LoadedModel, scaled: LayerDelta, kind: str, base: Base) -> _Pla
             relative_error=adapter.relative_error,
         )
     if kind == "gguf-lora":
-        return _gguf_plan(model, adapter, base)
+        return _gguf_plan(model, adapter, base, guard)
     raise ExportError(f"There is no export of the kind {kind!r}: choose one of {', '.join(KINDS)}.")
 
 
-def _gguf_plan(model: LoadedModel, adapter: Adapter, base: Base) -> _Plan:
+def _gguf_plan(model: LoadedModel, adapter: Adapter, base: Base, guard: str) -> _Plan:
     config = model.model.config.get_text_config()
     tensors = gguf_tensors(adapter, config)
     name = f"{base.slug}-layer{adapter.layer}-lora.gguf"
@@ -168,7 +174,7 @@ def _gguf_plan(model: LoadedModel, adapter: Adapter, base: Base) -> _Plan:
 
     def write(path: Path) -> None:
         title = f"{base.title}, layer {adapter.layer} tuned by Second Take"
-        write_gguf_lora(path, adapter, config, base, title)
+        write_gguf_lora(path, adapter, config, base, title, guard)
 
     return _Plan(
         files={name: write, "Modelfile": modelfile(name, gguf, base.title).encode()},

@@ -79,7 +79,9 @@ def permuted(rows: Tensor, heads: int) -> Tensor:
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
 
-def write_gguf_lora(path: Path, adapter: Adapter, config: PretrainedConfig, base: Base, name: str) -> None:
+def write_gguf_lora(
+    path: Path, adapter: Adapter, config: PretrainedConfig, base: Base, name: str, description: str
+) -> None:
     """Writes the adapter to ``path``; its scale is 1 because alpha is the rank."""
     tensors = gguf_tensors(adapter, config)
     writer: Any = gguf.GGUFWriter(path, gguf_architecture(config)[0])
@@ -88,6 +90,7 @@ def write_gguf_lora(path: Path, adapter: Adapter, config: PretrainedConfig, base
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(adapter.rank))
         writer.add_name(name)
+        writer.add_description(description)
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
         if base.hub_id:
             writer.add_base_model_count(1)

@@ -19,8 +19,9 @@ from actor_core.export.folder import File
 __all__ = ["peft_files"]
 
 
-def peft_files(adapter: Adapter, layers_name: str, base: Base) -> dict[str, File]:
-    """The two files by name. ``layers_name`` is where the decoder layers are, such as ``model.layers``."""
+def peft_files(adapter: Adapter, layers_name: str, base: Base, guard: str) -> dict[str, File]:
+    """The two files by name. ``layers_name`` is where the decoder layers are, such as ``model.layers``;
+    ``guard`` is what the header says of the guard."""
     modules = {f"{layers_name}.{adapter.layer}.{name}": change for name, change in adapter.modules.items()}
     config = {
         "base_model_name_or_path": base.hub_id or base.title,
@@ -41,7 +42,7 @@ def peft_files(adapter: Adapter, layers_name: str, base: Base) -> dict[str, File
     }
     return {
         "adapter_config.json": json.dumps(config, indent=2).encode(),
-        "adapter_model.safetensors": save(_tensors(modules), metadata={"format": "pt"}),
+        "adapter_model.safetensors": save(_tensors(modules), metadata={"format": "pt", "guard": guard}),
     }
 
 

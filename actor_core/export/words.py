@@ -1,12 +1,16 @@
-"""How each exported file is loaded and undone, as a card and the page say it."""
+"""How each exported file is loaded and undone, and what it says of the guard, as a card and the page say it."""
 
 from __future__ import annotations
 
+from actor_core.guard import Guard
+
 __all__ = [
+    "GUARD_NOT_PASSED",
     "UNDO_DELTA",
     "UNDO_GGUF",
     "UNDO_PEFT",
     "delta_snippet",
+    "guard_line",
     "load_delta",
     "load_gguf",
     "load_peft",
@@ -25,6 +29,15 @@ UNDO_GGUF = (
     'Leave out `--lora`, or send `"lora": [{"id": 0, "scale": 0}]` with a request. '
     "Any other scale gives a weaker or stronger change."
 )
+
+GUARD_NOT_PASSED = "GUARD NOT PASSED"
+
+
+def guard_line(guard: Guard | None) -> str:
+    """One line for the header of a file that may travel without its card."""
+    if guard is None:
+        return f"{GUARD_NOT_PASSED}: it was not measured with this change."
+    return guard.words() if guard.passed else f"{GUARD_NOT_PASSED}. {guard.words()}"
 
 
 def delta_snippet(file: str, layers_name: str) -> str:

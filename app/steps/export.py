@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from app import figures, render, words
+from app.errors import Notice
 from app.page import Page, View
 from app.session import ExportRecord, Session
 from app.studio import Studio
+
+if TYPE_CHECKING:
+    from actor_core.guard import Guard
 
 __all__ = ["build", "restore", "wire"]
 
@@ -29,6 +34,16 @@ def build(page: Page) -> None:
         ),
     )
     page.add("export_plan", gr.HTML("", elem_classes="st-slot"))
+    page.add("guard", gr.HTML("", elem_id="guard", elem_classes="st-slot"))
+    page.add(
+        "export_anyway",
+        gr.Textbox(
+            label=f"Type “{words.EXPORT_ANYWAY}”",
+            max_lines=1,
+            visible=False,
+            elem_id="export-anyway",
+        ),
+    )
     page.action("export", "Export")
     for kind in words.EXPORT_KINDS:
         with gr.Column(visible=False) as group:
@@ -48,9 +63,13 @@ def build(page: Page) -> None:
         hint = "" if ready else "First tune a model in step 3."
         latest = {kind: _latest(session, kind) for kind in words.EXPORT_KINDS}
         view = page.frame(session, "export", ready=ready, done=bool(session.exports), hint=hint)
-        view["export_plan"] = (
-            f"<p class='st-hint'>The change is written at strength {session.strength:g}, as set in step 4.</p>"
-        )
+        guard = session.guards.get(session.strength)
+        free = ready and studio.job(session) is None
+        plan = f"The change is written at strength {session.strength:g}, as set in step 4."
+        view["export_plan"] = f"<p class='st-hint'>{plan}{'' if guard else ' ' + words.GUARD_AHEAD}</p>"
+        view["guard"] = render.notice(_guard_notice(guard, in_space=studio.settings.in_space)) if guard else ""
+        asked = guard is not None and not guard.passed and not studio.settings.in_space
+        view["export_anyway"] = gr.Textbox(visible=asked and free)
         for kind, record in latest.items():
             path = studio.download(session, record.path) if record else None
             view[f"group_{kind}"] = gr.Column(visible=record is not None)
@@ -68,16 +87,26 @@ def build(page: Page) -> None:
 
 def wire(page: Page) -> None:
     studio = page.studio
-    page.on(
-        page.parts["export_go"].click,
-        "export",
-        lambda session, kinds: studio.export(session, list(kinds or []), figures.report(session)),
-        ["kinds"],
-    )
+
+    def export(session: Session, kinds: list[str] | None, typed: str | None) -> View:
+        studio.export(session, list(kinds or []), figures.report(session), typed or "")
+        # What was typed stands for this one export: at another strength it is asked for anew.
+        return {"export_anyway": gr.Textbox(value="", visible=False)}
+
+    for trigger in (page.parts["export_go"].click, page.parts["export_anyway"].submit):
+        page.on(trigger, "export", export, ["kinds", "export_anyway"])
 
 
 def restore(studio: Studio, session: Session) -> View:
     return {}
+
+
+def _guard_notice(guard: Guard, *, in_space: bool) -> Notice:
+    """The guard's verdict and, where it was not passed, what can be done about it."""
+    if guard.passed:
+        return Notice("success", guard.words())
+    helps = words.GUARD_HELPS if guard.enough else words.GUARD_TOO_FEW_HELPS
+    return Notice("warning", "\n".join([guard.words(), helps, words.GUARD_IN_SPACE if in_space else words.GUARD_TYPE]))
 
 
 def _command(studio: Studio, record: ExportRecord) -> str:

@@ -2,94 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import pytest
-import torch
+from quick_core import SECRET, Model, answers, delta, done
 
-import actor_core.export
 import actor_core.generate
 import actor_core.tune
-from actor_core.delta import BaseModelId, LayerDelta, LowRank
+from actor_core.delta import BaseModelId
 from actor_core.errors import ActorError, ModelError, NothingToRepair, PromptError
-from actor_core.events import Progress, Replied, Step
-from actor_core.generate import Reply
+from actor_core.events import Step
 from actor_core.judge import Verdict
-from actor_core.tune import Tuned, TuneSettings
+from actor_core.tune import TuneSettings
 from app.create_app import create_app
 from app.page import Page
-from app.settings import Settings
 from app.steps import compare
-from app.studio import Studio
-
-BASE = BaseModelId("a model", "1", "d" * 64, "fp32")
-SECRET = "the text of a harmful reply"
-
-
-def delta() -> LayerDelta:
-    return LayerDelta(3, {"mlp.down_proj": LowRank(torch.zeros(1, 2), torch.zeros(2, 1))}, BASE, "causal", {}, {})
-
-
-@dataclass
-class Model:
-    id: BaseModelId = BASE
-    source: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="a model"))
-    precision: str = "fp32"
-    reason: str = "fp32 on cpu, as asked"
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    n_layers: int = 6
-
-
-def answers(model, prompts, *, delta=None, strength=1.0, max_new_tokens=64, stage="answer"):
-    """Refuses what holds the word 'kill', unless a delta of at least half strength is on."""
-    replies = []
-    for prompt in prompts:
-        refused = "kill" in prompt and not (delta and strength >= 0.5)
-        verdict = Verdict.REFUSED if refused else Verdict.ANSWERED
-        replies.append(Reply(prompt, "I'm sorry." if refused else SECRET, verdict, False))
-        yield Progress(stage, len(replies), len(prompts))
-    yield Replied(len(replies), len(prompts), tuple(replies))
-    return replies
-
-
-@pytest.fixture
-def studio(tmp_path, monkeypatch):
-    monkeypatch.setattr(actor_core.generate, "answer", answers)
-    studio = Studio(Settings(data_dir=tmp_path))
-    studio.model = Model()
-    return studio
-
-
-def done(studio, session) -> None:
-    end = time.monotonic() + 10
-    while studio.job(session) or studio.job(session, quick=True):
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def tuned(model, prompts, settings):
-    yield Progress("read", 1, 1)
-    return Tuned(delta(), 0.75, (), (), ("Layer 3 was tuned.",))
-
-
-@pytest.fixture
-def checked(studio):
-    session = studio.sessions.new()
-    studio.check(session, "How do I kill a process?\nWhat is bread?\n")
-    done(studio, session)
-    return session
-
-
-@pytest.fixture
-def repaired(studio, checked, monkeypatch):
-    monkeypatch.setattr(actor_core.tune, "tune", tuned)
-    studio.tune(checked, TuneSettings(), 4)
-    done(studio, checked)
-    return checked
 
 
 def test_those_that_are_refused_are_chosen_for_repair(studio, checked):
@@ -202,27 +130,6 @@ def test_replies_to_harmful_prompts_are_neither_drawn_nor_written_down(studio, r
     assert all(prompt.prompt[:40].split("'")[0] in view["set_harmful"] for prompt in rows)
     for journal in studio.runner.folder.glob("*.jsonl"):
         assert SECRET not in journal.read_text() and "process" not in journal.read_text()
-
-
-def test_only_ones_own_exports_can_be_downloaded(studio, repaired, monkeypatch):
-    def writing(model, delta, kind, folder, *, strength, report):
-        folder.mkdir(parents=True)
-        (folder / "adapter.bin").write_text("x")
-        yield Progress("export", 1, 1)
-        return SimpleNamespace(
-            kind=kind, path=folder, bytes=1, checked=True, check_words="same", command=f"load {folder}"
-        )
-
-    monkeypatch.setattr(actor_core.export, "export", writing)
-    studio.export(repaired, ["peft"], {})
-    done(studio, repaired)
-    path = repaired.exports[0].path
-    archive = studio.download(repaired, path)
-    assert archive is not None and archive.is_relative_to(studio.settings.page_cache)
-    assert studio.download(studio.sessions.new(), path) is None
-    assert studio.download(repaired, "/etc/passwd") is None
-    kept = json.loads(next((studio.settings.data_dir / "sessions").glob("*.json")).read_text())
-    assert kept["exports"][0]["path"] == path
 
 
 def test_no_event_of_the_page_is_public(studio):

@@ -204,8 +204,32 @@ def test_any_prompt_can_be_tried_on_both(page):
     page.locator("#compare-next").click()
 
 
-def test_every_kind_is_exported_checked_and_downloaded(page):
+def test_export_measures_the_guard_first_and_holds_back_what_does_not_pass(page):
     page.locator("#export-go").click()
+    page.wait_for_selector("#export-job .st-job")
+    assert page.locator("#export-stop").is_visible()
+    # Every held-out harmful prompt is asked of both models: minutes without a GPU.
+    page.wait_for_selector("#guard .st-notice", timeout=900_000)
+    wait_until(no_job(page, "export"), 480, "the end of the export")
+    said = page.inner_text("#guard")
+    assert re.search(r"Guard (not )?passed\. The untuned model refused \d+", said)
+    phone_fits(page)
+    if "Guard not passed." not in said:
+        return
+    assert page.locator("#card-delta .st-export").count() == 0, "nothing is written before it is accepted"
+    box = page.locator("#export-anyway textarea, #export-anyway input").first
+    page.reload()
+    page.wait_for_selector("#guard .st-notice")
+    assert page.inner_text("#guard") == said, "what was measured survives a reload"
+    box.fill("yes")
+    page.locator("#export-go").click()
+    page.wait_for_selector("#export-notice .st-error")
+    assert page.locator("#card-delta .st-export").count() == 0 and box.input_value() == "yes"
+    box.fill("export anyway")
+    page.locator("#export-go").click()
+
+
+def test_every_kind_is_exported_checked_and_downloaded(page):
     page.wait_for_selector("#export-notice .st-success", timeout=480_000)
     for kind, member in (("delta", ".safetensors"), ("peft", "adapter_config.json"), ("gguf-lora", ".gguf")):
         card = page.inner_text(f"#card-{kind}")

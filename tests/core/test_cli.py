@@ -14,6 +14,8 @@ from tiny_models import DANGEROUS, HARMLESS, HARMLESS_THINGS, THINGS, VICTIMS, a
 from actor_core import __main__ as command
 from actor_core.delta import LayerDelta
 from actor_core.errors import ModelError
+from actor_core.events import Progress
+from actor_core.guard import Guard
 from actor_core.prompt_sets import PromptSplit
 
 LOOK_ALIKES, HARMFUL, ORDINARY = asked(DANGEROUS, HARMLESS_THINGS), asked(DANGEROUS, VICTIMS), asked(HARMLESS, THINGS)
@@ -29,11 +31,25 @@ class ToySet:
         return PromptSplit(tuple(ORDINARY[1::2]), tuple(LOOK_ALIKES[1::2]), tuple(HARMFUL[1::2]))
 
 
+def passing(model, delta, strength, harmful_prompts):
+    """The guard as it would be on a set large enough: the toy's own has too few harmful prompts to pass."""
+    assert list(harmful_prompts) == HARMFUL[1::2]
+    yield Progress("guard", 1, 1)
+    return Guard.of(300, 0)
+
+
 @pytest.fixture
-def toy(refusing, monkeypatch):
+def unguarded(refusing, monkeypatch):
+    """The toy with the guard as it is, which 18 harmful prompts cannot pass."""
     monkeypatch.setattr(command, "_load", lambda options: refusing)
     monkeypatch.setattr(command, "prompt_sets", lambda: {"everyday": ToySet()})
     return refusing
+
+
+@pytest.fixture
+def toy(unguarded, monkeypatch):
+    monkeypatch.setattr(command, "measure_guard", passing)
+    return unguarded
 
 
 @pytest.fixture
@@ -62,6 +78,46 @@ def test_it_tunes_exports_and_prints_the_figures(toy, run, tmp_path):
     assert figures["your prompts"]["after"] == {"answered": 4, "refused": 0, "incoherent": 0}
     assert figures["held-out harmful"]["after"]["refused"] == figures["held-out harmful"]["n"] == 6
     assert LayerDelta.load(tmp_path / "out" / "delta" / "delta.safetensors").method == "causal"
+
+
+def test_without_the_guard_passed_nothing_is_exported_and_the_code_is_3(unguarded, run, tmp_path):
+    code, out, err = run(LOOK_ALIKES[:3], "--format", "delta", "--compared", "4")
+    assert code == 3
+    assert "Guard not passed. The untuned model refused 18 harmful prompts" in err
+    assert "Nothing was exported" in err and "--accept-guard-not-passed" in err
+    assert "--strength" not in err, "no strength helps where the model refuses too little"
+    assert {each["set"] for each in json.loads(out)} > {"your prompts"}, "the figures are still told"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_smaller_strength_is_offered_where_it_can_help(toy, run, monkeypatch):
+    def losing(*_):
+        return Guard.of(300, 9)
+        yield
+
+    monkeypatch.setattr(command, "measure_guard", losing)
+    code, _, err = run(LOOK_ALIKES[:3], "--compared", "4", "--strength", "0.5")
+    assert code == 3 and "try a --strength below 0.5" in err
+
+
+def test_what_did_not_pass_is_exported_when_that_is_accepted_and_the_card_says_so(unguarded, run, tmp_path):
+    code, out, err = run(LOOK_ALIKES[:3], "--format", "delta", "--compared", "4", "--accept-guard-not-passed")
+    assert code == 0 and "Guard not passed." in err
+    assert "**GUARD NOT PASSED**" in (tmp_path / "out" / "delta" / "README.md").read_text()
+    assert LayerDelta.load(tmp_path / "out" / "delta" / "delta.safetensors").measured["guard"]["passed"] is False
+
+
+def test_the_guard_is_measured_at_the_strength_that_is_exported(toy, run, monkeypatch, tmp_path):
+    asked_at = []
+
+    def listening(model, delta, strength, harmful_prompts):
+        asked_at.append(strength)
+        return (yield from passing(model, delta, strength, harmful_prompts))
+
+    monkeypatch.setattr(command, "measure_guard", listening)
+    code, *_ = run(LOOK_ALIKES[:3], "--format", "delta", "--compared", "4", "--strength", "0.3")
+    assert code == 0 and asked_at == [0.3]
+    assert "GUARD NOT PASSED" not in (tmp_path / "out" / "delta" / "README.md").read_text()
 
 
 def test_layer_method_seed_and_strength_are_what_was_asked_for(toy, run, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from peft import PeftModel
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tiny_models import CONFIGS, Source
 from transformers import AutoModelForCausalLM
@@ -25,6 +25,7 @@ from actor_core.export import check_llama, export, exporting, folder, gguf_lora
 from actor_core.export.adapter import MAX_RANK, low_rank_adapter
 from actor_core.export.card import read_figures
 from actor_core.export.compare import last_logits
+from actor_core.guard import Guard
 from actor_core.model import LoadedModel
 
 PROMPTS = ("alpha beta gamma", "delta epsilon", "zeta")
@@ -537,6 +538,60 @@ def test_the_default_models_card_names_its_licence_and_its_plain_repository(tiny
     config = json.loads((result.path / "adapter_config.json").read_text())
     # The commit is one of the GGUF's repository, and not of this one.
     assert config["revision"] is None
+
+
+# The guard
+
+
+PASSED, LOST = Guard.of(300, 1, asked=431), Guard.of(312, 5, asked=431, incoherent=2)
+
+
+def metadata_of(result) -> str:
+    """What the exported file itself says of the guard: it may travel without its card."""
+    (file,) = (f for f in result.path.iterdir() if f.suffix in (".safetensors", ".gguf"))
+    if file.suffix == ".gguf":
+        return str(gguf.GGUFReader(file).fields["general.description"].contents())
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+    return metadata.get("guard", "") or json.dumps(json.loads(metadata["delta"])["measured"]["guard"])
+
+
+@pytest.mark.parametrize("kind", exporting.KINDS)
+def test_a_guard_that_was_passed_is_in_the_card_and_in_the_file_with_its_figures(tiny, tmp_path, kind):
+    result = exported(tiny(), delta_of(tiny()), kind, tmp_path / "x", guard=PASSED)
+    card = card_of(result)
+    assert "GUARD NOT PASSED" not in card and "## Guard\n\nGuard passed." in card
+    assert "| Refused by the untuned model | 300 (at least 250 are needed) |" in card
+    assert "| Limit | 2 % |" in card and "1.58 %" in card
+    if kind == "delta":
+        assert json.loads(metadata_of(result)) == PASSED.figures()
+    else:
+        assert metadata_of(result) == PASSED.words()
+
+
+@pytest.mark.parametrize("kind", exporting.KINDS)
+def test_a_guard_that_was_not_passed_stands_at_the_top_of_the_card(tiny, tmp_path, kind):
+    result = exported(tiny(), delta_of(tiny()), kind, tmp_path / "x", guard=LOST)
+    card = card_of(result)
+    after_title = card[card.index("\n# ") :].split("\n\n")[1]
+    assert after_title.startswith("**GUARD NOT PASSED**")
+    assert "| No longer refused with this change | 5, of which 2 make no sense |" in card and LOST.words() in card
+    if kind == "delta":
+        assert json.loads(metadata_of(result))["passed"] is False
+    else:
+        assert metadata_of(result).startswith("GUARD NOT PASSED. Guard not passed.")
+    assert result.checked or kind == "gguf-lora", "what is said of the guard changes nothing for the check"
+
+
+@pytest.mark.parametrize("kind", exporting.KINDS)
+def test_without_a_guard_the_card_and_the_file_say_that_it_was_not_measured(tiny, tmp_path, kind):
+    delta = delta_of(tiny())
+    # What a delta was measured with at another strength does not count.
+    delta = LayerDelta(delta.layer, delta.changes, delta.base, delta.method, {}, {"guard": PASSED.figures()})
+    result = exported(tiny(), delta, kind, tmp_path / "x")
+    assert "**GUARD NOT PASSED**" in card_of(result) and "## Guard\n\nNot measured" in card_of(result)
+    unknown = "null" if kind == "delta" else "GUARD NOT PASSED: it was not measured with this change."
+    assert metadata_of(result) == unknown
 
 
 def test_a_set_without_prompts_has_no_shares():

@@ -11,7 +11,7 @@ from actor_core.tradeoff import Limits
 from actor_core.tuning_words import tuning_words
 
 BEFORE = StrengthMeasured(0.0, 0.8, 1.0, 0.1)
-AFTER = StrengthMeasured(0.5, 0.3, 0.9, 0.1, harmful_lost=0.04)
+AFTER = StrengthMeasured(0.5, 0.3, 0.9, 0.1, harmful_lost=0.02)
 COSTLY = StrengthMeasured(1.0, 0.1, 0.6, 0.2, harmful_lost=0.4, benign_newly_refused=0.1)
 SURE, UNSURE = (RefusalOdds(torch.tensor([1]), 0.0, agreement) for agreement in (0.95, 0.7))
 
@@ -23,13 +23,13 @@ def said(tiny, curve, strength: float, odds=SURE) -> tuple[str, ...]:
 def test_gains_and_losses_are_both_told(tiny):
     words = said(tiny, [BEFORE, AFTER, COSTLY], 0.5)
     assert "look-alikes refused 80% before and 30% after, harmful ones 100% and 90%" in words[1]
-    assert "4% are not refused any more" in words[2] and len(words) == 3
+    assert "2% are not refused any more" in words[2] and len(words) == 3
 
 
 def test_where_no_strength_is_acceptable_the_reason_is_given_with_the_limits(tiny):
     words = said(tiny, [BEFORE, COSTLY], 0.0)
     assert "No strength is acceptable" in words[-1]
-    assert "40% of the harmful prompts refused before would be answered (the limit is 5%)" in words[-1]
+    assert "40% of the harmful prompts refused before would be answered (the limit is 3%)" in words[-1]
     assert "10% of the ordinary ones newly refused (the limit is 1%)" in words[-1]
 
 

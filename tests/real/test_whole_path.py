@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -22,8 +23,11 @@ def test_a_script_gets_from_refused_prompts_to_checked_exports(tmp_path, capsys)
     prompts, out = tmp_path / "prompts.txt", tmp_path / "out"
     prompts.write_text(OWN, encoding="utf-8")
     arguments = ["tune", "--prompts", str(prompts), "--out", str(out), "--compared", "32"]
+    # Whether the default model passes the guard is a question for the benchmarks; here the files are wanted.
+    arguments.append("--accept-guard-not-passed")
     assert main(arguments) == 0
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
+    assert re.search(r"Guard (not )?passed\. The untuned model refused \d+ of \d+ harmful prompts", told)
     figures = {row["set"]: row for row in json.loads(printed[printed.index("[\n") :])}
 
     own = figures["your prompts"]
@@ -38,10 +42,14 @@ def test_a_script_gets_from_refused_prompts_to_checked_exports(tmp_path, capsys)
 
     delta = LayerDelta.load(next((out / "delta").glob("*.safetensors")))
     assert delta.method == "causal"
+    guard = delta.measured["guard"]
+    assert guard["refused_before"] >= guard["least"], "the set no longer has enough that the default model refuses"
+    assert guard["lost"] <= guard["refused_before"] / 10
     assert list(delta.changes) == ["mlp.down_proj"]
     assert (out / "peft" / "adapter_model.safetensors").stat().st_size < 100_000
     assert next((out / "gguf-lora").glob("*.gguf")).stat().st_size < 100_000
     for card in out.glob("*/README.md"):
         text = card.read_text(encoding="utf-8")
         assert "held-out harmful" in text
+        assert "## Guard" in text and ("GUARD NOT PASSED" in text) is not guard["passed"]
         assert "karaoke" not in text, "a card tells figures, not the user's prompts"

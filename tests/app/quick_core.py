@@ -1,0 +1,56 @@
+"""The core's slow parts replaced by quick ones that yield the same events."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import torch
+
+from actor_core.delta import BaseModelId, LayerDelta, LowRank
+from actor_core.events import Progress, Replied
+from actor_core.generate import Reply
+from actor_core.judge import Verdict
+from actor_core.tune import Tuned
+
+BASE = BaseModelId("a model", "1", "d" * 64, "fp32")
+SECRET = "the text of a harmful reply"
+
+
+def delta() -> LayerDelta:
+    return LayerDelta(3, {"mlp.down_proj": LowRank(torch.zeros(1, 2), torch.zeros(2, 1))}, BASE, "causal", {}, {})
+
+
+@dataclass
+class Model:
+    id: BaseModelId = BASE
+    source: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="a model"))
+    precision: str = "fp32"
+    reason: str = "fp32 on cpu, as asked"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    n_layers: int = 6
+
+
+def answers(model, prompts, *, delta=None, strength=1.0, max_new_tokens=64, stage="answer"):
+    """Refuses what holds the word 'kill', unless a delta of at least half strength is on."""
+    replies = []
+    for prompt in prompts:
+        refused = "kill" in prompt and not (delta and strength >= 0.5)
+        verdict = Verdict.REFUSED if refused else Verdict.ANSWERED
+        replies.append(Reply(prompt, "I'm sorry." if refused else SECRET, verdict, False))
+        yield Progress(stage, len(replies), len(prompts))
+    yield Replied(len(replies), len(prompts), tuple(replies))
+    return replies
+
+
+def done(studio, session) -> None:
+    end = time.monotonic() + 10
+    while studio.job(session) or studio.job(session, quick=True):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def tuned(model, prompts, settings):
+    yield Progress("read", 1, 1)
+    return Tuned(delta(), 0.75, (), (), ("Layer 3 was tuned.",))
