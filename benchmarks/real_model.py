@@ -7,6 +7,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from actor_core.fetch import default_data_dir, fetch  # noqa: E402
 from actor_core.generate import answer  # noqa: E402
 from actor_core.judge import Verdict  # noqa: E402
 from actor_core.model import LoadedModel, load_model  # noqa: E402
-from actor_core.presets import DEFAULT_MODEL, PromptSet, model_presets, prompt_sets  # noqa: E402
+from actor_core.presets import DEFAULT_MODEL, PromptSet, PromptSplit, model_presets, prompt_sets  # noqa: E402
 from actor_core.tune import TuningPrompts  # noqa: E402
 
 Result = TypeVar("Result")
@@ -57,6 +58,18 @@ def tuning_prompts(own: list[str]) -> TuningPrompts:
     """``own`` with everything that this project's own set gives for training."""
     everyday = next(iter(prompt_sets().values()))
     return TuningPrompts.of(own, everyday)
+
+
+def halved(prompts: TuningPrompts) -> tuple[TuningPrompts, PromptSplit]:
+    """``prompts`` with every other held-out prompt, and the rest of those: tuning chooses by the former, so that
+    figures are to be taken on the latter. Twins stay together."""
+    held_out = prompts.held_out
+
+    def every_other(start: int) -> PromptSplit:
+        groups = (held_out.benign, held_out.pseudo_harmful, held_out.harmful)
+        return PromptSplit(*(group[start::2] for group in groups))
+
+    return replace(prompts, held_out=every_other(0)), every_other(1)
 
 
 def timed(work: Generator[Event, None, Result]) -> tuple[Result, float]:
