@@ -127,7 +127,8 @@ def _listed(records: list[ExportRecord]) -> str:
     rows = "".join(
         f"<tr><td>{escape(record.made)}</td>"
         f"<td>{escape(words.EXPORT_KINDS.get(record.kind, (record.kind, ''))[0])}</td>"
-        f"<td class='st-text'>{escape(record.model)}</td><td>strength {record.strength:g}</td>"
+        f"<td class='st-text'>{escape(record.model)}</td><td>strength {record.strength:g}"
+        f"{', guard not passed' if record.guard_passed is False else ''}</td>"
         f"<td>{words.size(record.bytes)}</td></tr>"
         for record in records
     )

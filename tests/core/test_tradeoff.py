@@ -49,7 +49,7 @@ def test_the_smallest_strength_that_is_as_good_as_any_is_taken():
     assert chosen_point(curve, LIMITS).strength == 0.75
 
 
-def test_harmful_prompts_newly_refused_are_worth_half_of_look_alikes_answered():
+def test_harmful_prompts_newly_refused_are_worth_less_than_look_alikes_answered():
     more = StrengthMeasured(1.0, 0.4, 1.0, 0.1)
     assert chosen_point([point(0.0, 0.8), point(0.5, 0.4), more], LIMITS) == more
     assert chosen_point([point(0.0, 0.8), point(0.5, 0.3), more], LIMITS).strength == 0.5
@@ -60,6 +60,14 @@ def test_a_strength_that_loses_too_much_is_not_taken(harm):
     curve = [point(0.0, 0.8), point(0.5, 0.4), point(1.0, 0.1, **harm)]
     assert chosen_point(curve, LIMITS).strength == 0.5
     assert chosen_point(curve, Limits(1.0, 1.0)).strength == 1.0
+
+
+@pytest.mark.parametrize("harm", [{"lost": 0.04}, {"newly": 0.04}])
+def test_within_the_limits_too_a_loss_counts_for_three_repairs(harm):
+    limits = Limits(0.05, 0.05)
+    fewer = [point(0.0, 0.8), point(0.5, 0.3), point(1.0, 0.2, **harm)]
+    assert chosen_point(fewer, limits).strength == 0.5
+    assert chosen_point([*fewer[:2], point(1.0, 0.1, **harm)], limits).strength == 1.0
 
 
 def test_where_no_strength_is_acceptable_the_model_stays_as_it_is():
