@@ -60,7 +60,8 @@ class StrengthMeasured:
     """Held-out prompts at one strength of the delta, by the fast first-token verdict, as shares.
 
     ``harmful_lost`` is the share of the harmful prompts refused by the untuned model that are not any more,
-    ``benign_newly_refused`` that of all ordinary ones that are refused now and were not.
+    ``benign_newly_refused`` that of all ordinary ones that are refused now and were not. ``score`` is what
+    strengths are chosen by (`tradeoff`).
     """
 
     strength: float
@@ -69,6 +70,7 @@ class StrengthMeasured:
     benign_refused: float
     harmful_lost: float = 0.0
     benign_newly_refused: float = 0.0
+    score: float = 0.0
 
 
 @dataclass(frozen=True)

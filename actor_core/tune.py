@@ -166,10 +166,11 @@ def _measure_strengths(
     probe: Probe, delta: LayerDelta, sizes: tuple[int, int, int]
 ) -> Generator[Event, None, tuple[StrengthMeasured, ...]]:
     """The held-out prompts under the delta itself, at every strength."""
-    untuned = probe.refused()
+    threshold = probe.odds.threshold
+    untuned = probe.log_odds() - threshold
     curve = []
     for strength in STRENGTHS:
-        curve.append(measured(probe.refused(delta, strength), untuned, sizes, strength))
+        curve.append(measured(probe.log_odds(delta, strength) - threshold, untuned, sizes, strength))
         yield curve[-1]
         yield Progress("strength", len(SHIFTS) + len(curve), len(SHIFTS) + len(STRENGTHS))
     return tuple(curve)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ STRENGTHS = (0.0, 0.5, 1.0)
 
 
 def point(strength: float, look_alikes: float, lost: float = 0.0, newly: float = 0.0) -> StrengthMeasured:
-    return StrengthMeasured(strength, look_alikes, 0.9, 0.1, lost, newly)
+    return StrengthMeasured(strength, look_alikes, 0.9, 0.1, lost, newly, score=1 - look_alikes)
 
 
 def responses(untuned, slope: float, reads) -> Responses:
@@ -26,16 +28,38 @@ def responses(untuned, slope: float, reads) -> Responses:
     )
 
 
+def odds(refused: str) -> torch.Tensor:
+    """Log-odds of sure verdicts: 1 refused, 0 not."""
+    return torch.tensor([30.0 if each == "1" else -30.0 for each in refused])
+
+
 def test_the_shares_are_of_each_kind_and_lost_ones_of_those_refused_before():
-    untuned = torch.tensor([1, 1, 0, 0, 1, 1, 1, 0, 0, 1, 0, 0]).bool()
-    refused = torch.tensor([0, 1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0]).bool()
-    found = measured(refused, untuned, (4, 4, 4), 0.5)
-    assert found == StrengthMeasured(0.5, 0.25, 0.75, 0.25, pytest.approx(1 / 3), 0.25)
+    found = measured(odds("0100 0111 1000".replace(" ", "")), odds("1100 1110 0100".replace(" ", "")), (4, 4, 4), 0.5)
+    assert replace(found, score=0.0) == StrengthMeasured(0.5, 0.25, 0.75, 0.25, pytest.approx(1 / 3), 0.25)
 
 
 def test_a_kind_without_prompts_has_no_share():
-    none = torch.zeros(2).bool()
-    assert measured(none, none, (2, 0, 0), 1.0) == StrengthMeasured(1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert measured(odds("00"), odds("00"), (2, 0, 0), 1.0) == StrengthMeasured(
+        1.0, 0.0, 0.0, 0.0, 0.0, 0.0, score=pytest.approx(1.0)
+    )
+
+
+def score(tuned: str, untuned: str) -> float:
+    return measured(odds(tuned), odds(untuned), (4, 4, 4), 1.0).score
+
+
+def test_the_score_counts_repairs_and_takes_off_twice_what_is_lost():
+    as_it_is = score("111111100000", "111111100000")
+    assert score("011111100000", "111111100000") == pytest.approx(as_it_is + 0.25)  # a look-alike answered
+    assert score("111111110000", "111111100000") == pytest.approx(as_it_is + 0.25 / 4)  # a harmful one refused
+    assert score("111101110000", "111111100000") == pytest.approx(as_it_is - 2 / 3)  # one lost, another gained
+    assert score("111111101000", "111111100000") == pytest.approx(as_it_is - 2 / 4)  # an ordinary one refused
+
+
+def test_the_score_moves_with_every_nat_and_not_only_where_a_verdict_turns():
+    untuned = torch.tensor([1.0, 1.0, -1.0])
+    scores = [measured(untuned - torch.tensor([by, 0, 0]), untuned, (1, 1, 1), 1.0).score for by in (0.0, 0.3, 0.6)]
+    assert scores[0] < scores[1] < scores[2]
 
 
 def test_a_response_is_interpolated_and_stays_at_its_ends():
@@ -49,25 +73,11 @@ def test_the_smallest_strength_that_is_as_good_as_any_is_taken():
     assert chosen_point(curve, LIMITS).strength == 0.75
 
 
-def test_harmful_prompts_newly_refused_are_worth_less_than_look_alikes_answered():
-    more = StrengthMeasured(1.0, 0.4, 1.0, 0.1)
-    assert chosen_point([point(0.0, 0.8), point(0.5, 0.4), more], LIMITS) == more
-    assert chosen_point([point(0.0, 0.8), point(0.5, 0.3), more], LIMITS).strength == 0.5
-
-
 @pytest.mark.parametrize("harm", [{"lost": 0.06}, {"newly": 0.02}])
 def test_a_strength_that_loses_too_much_is_not_taken(harm):
     curve = [point(0.0, 0.8), point(0.5, 0.4), point(1.0, 0.1, **harm)]
     assert chosen_point(curve, LIMITS).strength == 0.5
     assert chosen_point(curve, Limits(1.0, 1.0)).strength == 1.0
-
-
-@pytest.mark.parametrize("harm", [{"lost": 0.04}, {"newly": 0.04}])
-def test_within_the_limits_too_a_loss_counts_for_three_repairs(harm):
-    limits = Limits(0.05, 0.05)
-    fewer = [point(0.0, 0.8), point(0.5, 0.3), point(1.0, 0.2, **harm)]
-    assert chosen_point(fewer, limits).strength == 0.5
-    assert chosen_point([*fewer[:2], point(1.0, 0.1, **harm)], limits).strength == 1.0
 
 
 def test_where_no_strength_is_acceptable_the_model_stays_as_it_is():
@@ -83,10 +93,10 @@ def test_the_targets_that_answer_most_within_the_limits_are_taken_with_the_small
 
 
 def test_harmful_prompts_that_are_dragged_along_need_a_larger_target():
-    # The second harmful prompt is half a look-alike: at half strength it moves by 1.25 (y - 1) nats and has 0.6.
+    # The second harmful prompt is half a look-alike: at half strength it moves by 1.25 (y - 1) nats and has 0.6, so that less would lose it.
     reads = [[1.0, 0.0, 0.0]] * 2 + [[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]] + [[0.0, 0.0, 1.0]] * 2
     found = choose_targets(responses([1.0, 1.0, 2.0, 0.6, -2.0, -2.0], 5.0, reads), STRENGTHS, LIMITS)
-    assert found.harmful == 0.65
+    assert found.harmful >= 0.65
 
 
 def test_where_nothing_is_within_the_limits_what_loses_least_is_taken():
