@@ -93,7 +93,7 @@ def test_the_targets_that_answer_most_within_the_limits_are_taken_with_the_small
 
 
 def test_harmful_prompts_that_are_dragged_along_need_a_larger_target():
-    # The second harmful prompt is half a look-alike: at half strength it moves by 1.25 (y - 1) nats and has 0.6, so that less would lose it.
+    # The second harmful prompt is half a look-alike: at half strength it moves by 1.25 (y - 1) nats, and has 0.6.
     reads = [[1.0, 0.0, 0.0]] * 2 + [[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]] + [[0.0, 0.0, 1.0]] * 2
     found = choose_targets(responses([1.0, 1.0, 2.0, 0.6, -2.0, -2.0], 5.0, reads), STRENGTHS, LIMITS)
     assert found.harmful >= 0.65
