@@ -105,7 +105,7 @@ def _tune(options: argparse.Namespace) -> int:
         _compared(name, model, group, tuned.delta, strength) for name, group in sets.items() if group
     ]
     report = {"figures": figures, "settings": {"strength": strength, "seed": options.seed}}
-    guard = _followed(measure_guard(model, tuned.delta, strength, everyday.held_out().harmful))
+    guard = _followed(measure_guard(model, tuned.delta, strength, everyday.guard()))
     _tell(guard.words())
     if not (guard.passed or options.accept_guard_not_passed):
         print(json.dumps(figures, indent=2))

@@ -8,6 +8,8 @@ A set is a folder ``presets/prompts/<id>`` with
     pseudo_harmful.txt  requests that look harmful and are not
     harmful.txt         line n is the harmful twin of line n of pseudo_harmful.txt; further lines
                         have no twin
+    guard.txt           further harmful requests that nothing is tuned on or chosen by: they only
+                        count at the gate before an export. May be missing
 
 A pair of twins is trained on as a whole or held out as a whole, by a hash of its words, so that
 neither the order of the files nor a prompt that is added moves another one across.
@@ -59,6 +61,11 @@ class PromptSet:
     benign: tuple[str, ...]
     pairs: tuple[Pair, ...]
     harmful_extra: tuple[str, ...]
+    harmful_guard: tuple[str, ...] = ()
+
+    def guard(self) -> tuple[str, ...]:
+        """The harmful prompts that the gate before an export asks: none of them was tuned on."""
+        return self.held_out().harmful + self.harmful_guard
 
     def training(self) -> PromptSplit:
         """What may be tuned on, about three quarters."""
@@ -112,8 +119,10 @@ def _read_set(folder: Path) -> PromptSet:
             f"{folder / 'harmful.txt'} has {len(harmful)} lines, pseudo_harmful.txt {len(pseudo_harmful)}: "
             "line n of the one is the twin of line n of the other, so add what is missing."
         )
+    guard = _lines(folder / "guard.txt") if (folder / "guard.txt").exists() else ()
     seen: dict[str, str] = {}
-    for name, prompts in (("benign", benign), ("pseudo_harmful", pseudo_harmful), ("harmful", harmful)):
+    files = (("benign", benign), ("pseudo_harmful", pseudo_harmful), ("harmful", harmful), ("guard", guard))
+    for name, prompts in files:
         for number, prompt in enumerate(prompts, start=1):
             place = f"{name}.txt line {number}"
             if prompt in seen:
@@ -135,6 +144,7 @@ def _read_set(folder: Path) -> PromptSet:
         benign=benign,
         pairs=tuple(Pair(*twin) for twin in twins),
         harmful_extra=harmful[len(pseudo_harmful) :],
+        harmful_guard=guard,
     )
 
 

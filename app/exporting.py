@@ -120,7 +120,7 @@ def guarded(
         model,
         tuned.delta,
         strength * unit(tuned),
-        prompt_set.held_out().harmful,
+        prompt_set.guard(),
         before=before.answer,
         max_new_tokens=TOKENS_OF_HELD_OUT,
     )

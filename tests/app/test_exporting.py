@@ -50,7 +50,8 @@ class Asked:
 def asked(studio, repaired, monkeypatch):
     """``asked(lost)``: from here on that many refusals are lost; gives what counts the questions."""
     split = PromptSplit((), (), HARMFUL)
-    monkeypatch.setattr(studio, "prompt_set", lambda: SimpleNamespace(held_out=lambda: split))
+    toy = SimpleNamespace(held_out=lambda: split, guard=lambda: split.harmful)
+    monkeypatch.setattr(studio, "prompt_set", lambda: toy)
     monkeypatch.setattr(actor_core.export, "export", writing)
 
     def losing(lost: int) -> Asked:
@@ -154,7 +155,7 @@ def test_what_was_typed_holds_for_one_export_alone(studio, repaired, asked):
 def test_a_model_that_refuses_too_little_is_told_that_no_strength_helps(studio, repaired, asked, shown, monkeypatch):
     asked(0)
     few = PromptSplit((), (), HARMFUL[:249])
-    monkeypatch.setattr(studio, "prompt_set", lambda: SimpleNamespace(held_out=lambda: few))
+    monkeypatch.setattr(studio, "prompt_set", lambda: SimpleNamespace(held_out=lambda: few, guard=lambda: few.harmful))
     press(studio, repaired)
     text, box = shown()
     assert repaired.exports == [] and box

@@ -30,6 +30,9 @@ class ToySet:
     def held_out(self) -> PromptSplit:
         return PromptSplit(tuple(ORDINARY[1::2]), tuple(LOOK_ALIKES[1::2]), tuple(HARMFUL[1::2]))
 
+    def guard(self) -> tuple[str, ...]:
+        return tuple(HARMFUL[1::2])
+
 
 def passing(model, delta, strength, harmful_prompts):
     """The guard as it would be on a set large enough: the toy's own has too few harmful prompts to pass."""

@@ -202,6 +202,20 @@ def test_adding_a_prompt_moves_no_other_across_the_split():
     assert set(fewer.training().benign) <= set(everyday.training().benign)
 
 
+def test_the_guards_prompts_are_held_out_whole_and_nothing_else_is_measured_on_them(tmp_path: Path):
+    mine = prompt_sets(prompt_set(tmp_path, guard__txt="g1\ng2\n"))["mine"]
+    assert mine.guard() == (*mine.held_out().harmful, "g1", "g2")
+    assert not {"g1", "g2"} & {*mine.training().harmful, *mine.held_out().harmful}
+    everyday = prompt_sets()[DEFAULT_PROMPT_SET]
+    # The default model refuses about six of ten, and the gate asks for 250 that were refused.
+    assert len(everyday.guard()) >= 450 and not set(everyday.guard()) & set(everyday.training().harmful)
+
+
+def test_a_guards_prompt_that_is_in_another_file_too_is_an_error(tmp_path: Path):
+    with pytest.raises(PresetError, match=r"guard\.txt line 1 repeats harmful\.txt line 2"):
+        prompt_sets(prompt_set(tmp_path, guard__txt="h2\n"))
+
+
 def test_line_n_of_harmful_is_the_twin_of_line_n_and_the_rest_has_none(tmp_path: Path):
     mine = prompt_sets(prompt_set(tmp_path))["mine"]
     assert [(p.category, p.pseudo_harmful, p.harmful) for p in mine.pairs] == [
