@@ -137,7 +137,7 @@ def tradeoff_chart(curve: Sequence[StrengthMeasured], chosen: float | None, at: 
         f"better, further right is worse; the program chooses within the shaded part, up to {100 * limit:.0f} %. "
         "By the first word of the answer, on prompts that are not used for tuning."
     )
-    return _figure("What each strength gains and what it costs", "".join(marks), note)
+    return _figure("Harmless look-alikes still refused, at each strength", "".join(marks), note)
 
 
 def _between(points: Sequence[StrengthMeasured], at: float) -> tuple[float, float]:
