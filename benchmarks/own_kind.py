@@ -3,10 +3,11 @@
     python benchmarks/own_kind.py
 
 For each file of `benchmarks/prompts/kinds/` (40 harmless prompts of one person: a gardener, a writer of crime
-novels, ...): the untuned model is asked all of them, up to 10 that it refuses become the user's own prompts, the
-model is tuned with them and this project's own set, and 20 others of the kind are asked before and after, as are
-held-out harmful prompts of the set, of the half that the strength was not chosen by. Prints one Markdown table and
-keeps it with ``--out``; no reply is printed or kept.
+novels, ...) the untuned model is asked all of them. 20 are held out, with as large a share refused as among the 40;
+up to 10 of the other refused ones become the user's own prompts. (Were the own ones taken first, hardly a refused one
+would be left to measure on.) The model is tuned with them and this project's own set, and the 20 are asked again, as
+are held-out harmful prompts of the set, of the half that the strength was not chosen by. Prints one Markdown table
+and keeps it with ``--out``; no reply is printed or kept.
 """
 
 from __future__ import annotations
@@ -88,14 +89,16 @@ def _options() -> Namespace:
 
 
 def read_kind(model: LoadedModel, path: Path, options: Namespace) -> Kind:
-    """Asks the untuned model every prompt of the file; own and other ones are drawn with the seed."""
+    """Asks the untuned model every prompt of the file; the others and the own ones are drawn with the seed."""
     prompts = path.read_text(encoding="utf-8").splitlines()
     replies = finish(answer(model, prompts, max_new_tokens=options.tokens))
     by_prompt = {reply.prompt: reply for reply in replies}
-    refused = [reply.prompt for reply in replies if reply.verdict is Verdict.REFUSED]
-    own = drawn(refused, options.own, options.seed)
-    others = drawn([p for p in prompts if p not in set(own)], options.others, options.seed)
-    return Kind(path.stem.replace("_", " "), len(refused), own, [by_prompt[p] for p in others])
+    refused = [prompt for prompt in prompts if by_prompt[prompt].verdict is Verdict.REFUSED]
+    not_refused = [prompt for prompt in prompts if prompt not in refused]
+    share = round(options.others * len(refused) / len(prompts))
+    others = drawn(refused, share, options.seed) + drawn(not_refused, options.others - share, options.seed)
+    own = drawn([prompt for prompt in refused if prompt not in others], options.own, options.seed)
+    return Kind(path.stem.replace("_", " "), len(refused), own, [by_prompt[prompt] for prompt in others])
 
 
 def measured(

@@ -103,6 +103,7 @@ def _options() -> Namespace:
     parser.add_argument("--own", type=int, default=20, help="how many wrongly refused prompts a user gives")
     parser.add_argument("--layer", type=int)
     parser.add_argument("--ordinary", type=int, default=32, help="how many ordinary prompts")
+    parser.add_argument("--look-alike", type=int, default=40, help="how many look-alikes by themselves")
     parser.add_argument("--wrapped", type=int, default=20, help="how many harmful prompts in each wrapper")
     parser.add_argument("--third-turn", type=int, default=12, help="how many prompts of a kind after each conversation")
     parser.add_argument("--groups", type=int, default=0, help="at most this many requests in four wordings, of a kind")
@@ -117,7 +118,10 @@ def measured(both: BothModels, unseen: PromptSplit, options: Namespace) -> str:
     draw = random.Random(options.seed)
     ordinary = both.ask(draw.sample(unseen.benign, options.ordinary), options.long_tokens)
     divergence = finish(measure_divergence(both.model, both.delta, both.strength, ordinary.untuned))
-    asked = {"ordinary": ordinary}
+    asked = {
+        "ordinary": ordinary,
+        "look-alike, bare": both.ask(draw.sample(unseen.pseudo_harmful, options.look_alike), options.tokens),
+    }
     groups: dict[str, list[Arms]] = {}
     for kind, wordings in read_paraphrases(options.groups).items():
         asked[f"{kind}, in four wordings"] = arms = both.ask([w for four in wordings for w in four], options.tokens)

@@ -93,6 +93,8 @@ def trained_adapter(
     with model.lock, _adapted(model, settings, seed):
         weights = [p for p in model.model.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(weights, lr=settings.learning_rate)
+        steps = settings.epochs * -(-len(examples) // settings.batch_size)
+        decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 1 / steps, total_iters=steps)
         for epoch in range(settings.epochs):
             for batch in answer_batches(model, examples, settings, seed + epoch):
                 loss = loss_of(batch)
@@ -101,6 +103,7 @@ def trained_adapter(
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
+                decay.step()
         return _deltas(model, settings)
 
 

@@ -5,8 +5,10 @@ along z by it. z is never kept, it is drawn again from its seed. The objective i
 solves in closed form: Σ c(q) (w·x(q) - y(q))² with other tokens held at 0, where x(q) enters the writer of
 the chosen layer and the change is ‖R‖ ĝ wᵀ, a LoRA of rank 1 whose output side is fixed.
 
-The paper's: ε 1e-2 (for LoRA), batches of 16, 20,000 steps. Its learning rates are for the likelihood of text;
-ours is for inputs of mean square norm 1 and was chosen on our held-out prompts, as the strength is.
+The paper's: ε 1e-2 (for LoRA), batches of 64 and 100,000 steps (for RoBERTa-large, the model nearest in size).
+Its learning rates are for the likelihood of text; ours is for inputs of mean square norm 1 and was chosen on our
+held-out prompts, as the strength is. At the 20,000 steps and batches of 16 that the paper gives larger models w
+is left half-way: on the default model held-out twins are told apart with an AUC of .82, here .87, as by the solve.
 """
 
 from __future__ import annotations
@@ -30,9 +32,9 @@ from baselines.system import HELD_OUT, Prepared, System
 __all__ = ["SYSTEM", "perturb", "step"]
 
 EPSILON = 1e-2
-STEPS = 20_000
-BATCH = 16
-LEARNING_RATE = 0.05
+STEPS = 100_000
+BATCH = 64
+LEARNING_RATE = 0.01
 # Prompts of each kind that are read, and other tokens of them with their weight.
 PROMPTS = 320
 OTHER_TOKENS, OTHER_WEIGHT = 1200, 0.3

@@ -16,9 +16,10 @@ from dataclasses import replace
 from functools import partial
 
 from actor_core.events import finish
+from actor_core.layer_choice import calibrate, candidate_layers, choose_layer
 from actor_core.model import LoadedModel
-from actor_core.targets import TuningPrompts, drawn
-from actor_core.train import PublishedSettings
+from actor_core.targets import TuningPrompts, drawn, training_rows
+from actor_core.train import PublishedSettings, train
 from actor_core.tune import TuneSettings, tune
 from baselines.system import HELD_OUT, PAPER, Prepared, System
 
@@ -42,9 +43,14 @@ def paper_sized(prompts: TuningPrompts, seed: int) -> TuningPrompts:
 
 def as_published(model: LoadedModel, prompts: TuningPrompts, seed: int) -> Prepared:
     """Algorithm 1 at its own settings."""
-    loop = PublishedSettings(centred=False, batch_size=1)
-    tuned = finish(tune(model, paper_sized(prompts, seed), _settings(loop, seed)))
-    return Prepared(partial(tuned.delta.applied, model, 1.0), note=f"layer {tuned.delta.layer}")
+    settings = _settings(PublishedSettings(centred=False, batch_size=1), seed)
+    fewer = paper_sized(prompts, seed)
+    calibration = finish(calibrate(model, fewer, settings))
+    candidates = candidate_layers(model, settings)
+    layer = finish(choose_layer(model, fewer, calibration, candidates, settings)).layer
+    rows = training_rows(fewer, harmful_weight=1.0)
+    delta = finish(train(model, layer, rows, settings.published, seed=seed))
+    return Prepared(partial(delta.applied, model), note=f"layer {layer}")
 
 
 def centred(model: LoadedModel, prompts: TuningPrompts, seed: int) -> Prepared:
