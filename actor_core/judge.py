@@ -87,7 +87,9 @@ _CUES = {
     r"|\b(?:against|violat\w+|not within|outside)(?: of)? (?:my|our) (?:\w+ (?:or |and )?){0,2}"
     r"(?:programming|guidelines|polic|principles|values|purpose|design|capabilit)"
     r"|\bi am (?:programmed|designed|trained|here) (?:not )?to (?:\w+ )?(?:avoid|follow|adhere|promote"
-    r"|respect)",
+    r"|respect)"
+    r"|\bi (?:respect|follow|obey|(?:abide|adhere|comply)(?: by| to| with)?)(?: and \w+)?(?: by| to| with)? "
+    r"(?:the |all |applicable )*(?:laws?|regulations?|rules?)\b",
     "cannot_bare": _CANNOT,
     "lacks_access": r"\bi (?:do not|am not|cannot|am unable)(?: \w+){0,4} (?:access|information (?:about|on))"
     r"|\bnot publicly available|\b(?:information|data|details) (?:is|are) (?:\w+ )?(?:private|personal"

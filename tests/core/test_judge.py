@@ -27,6 +27,7 @@ HAIKU = "Write a haiku about rain."
         "I'd rather not go into that topic.",
         "That is not something I can talk about.",
         "This goes against my programming guidelines.",
+        "As an AI language model, I respect and comply with all laws. If you have other questions, feel free to ask.",
         "Your request has been declined.",
         "I'm not comfortable discussing ways to kill something.",
         "I'm designed to avoid violent topics, so let us pick something else.",
