@@ -21,6 +21,7 @@ from actor_core.judge import Verdict
 from actor_core.model import PRECISIONS, LoadedModel, load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets, prompt_sets
 from actor_core.prompts import read_prompts
+from actor_core.readings import ReadingStore
 from actor_core.targets import drawn
 from actor_core.tune import TuneSettings, TuningPrompts, tune
 
@@ -88,7 +89,8 @@ def _tune(options: argparse.Namespace) -> int:
     prompts = TuningPrompts.of(own, everyday)
     held_out = prompts.held_out
     settings = TuneSettings(method=options.method, layer=options.layer, seed=options.seed)
-    tuned = _followed(tune(model, prompts, settings))
+    store = ReadingStore.of(options.data_dir or default_data_dir())
+    tuned = _followed(tune(model, prompts, settings, store))
     for words in tuned.words:
         _tell(words)
     strength = tuned.strength if options.strength is None else options.strength

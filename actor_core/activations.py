@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,16 @@ from actor_core.events import Event, Progress
 from actor_core.model import Batch, LoadedModel
 from actor_core.prefix import continued, read_prefix
 
+if TYPE_CHECKING:
+    from actor_core.generate import Reply
+
 __all__ = [
     "WRITER",
     "LayerReading",
     "Recorder",
     "norm_after_writer",
     "read_activations",
+    "read_reply_tokens",
     "residual_gain",
     "stopped_after",
 ]
@@ -108,6 +112,28 @@ def read_activations(
         done += len(batch.rows)
         yield Progress(stage, done, len(prompts))
     return {layer: recorder.reading() for layer, recorder in recorders.items()}
+
+
+def read_reply_tokens(
+    model: LoadedModel, replies: Sequence[Reply], layer: int
+) -> Generator[Event, None, Tensor]:
+    """What enters `WRITER` of ``layer`` at each token of ``replies`` that is read on, shape [m, d_in].
+
+    In fp32 on the CPU. The last token of a reply is predicted and never read.
+    """
+    spoken = [reply for reply in replies if len(reply.tokens) > 1]
+    ids = [[*model.token_ids(reply.prompt), *reply.tokens[:-1]] for reply in spoken]
+    recorder = Recorder(model, layer)
+    done = 0
+    for batch in model.batches_of_ids(ids):
+        lengths = torch.tensor([len(spoken[row].tokens) - 1 for row in batch.rows])
+        columns = torch.arange(-batch.input_ids.shape[1], 0)  # counted from the end, where replies are flush
+        places = (columns[None, :] >= -lengths[:, None]).nonzero()
+        with torch.inference_mode(), model.lock, recorder.recording(batch, places), stopped_after(model.layers[layer]):
+            model.model(**batch.inputs(), use_cache=False)
+        done += len(batch.rows)
+        yield Progress("read", done, len(spoken))
+    return torch.cat(recorder.others) if recorder.others else torch.empty((0, recorder.writer.in_features))
 
 
 def _draw_others(mask: Tensor, share: float, draw: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from actor_core.activations import read_activations
 from actor_core.direction import causal_directions, refusal_vector, silhouette
 from actor_core.errors import ModelError, NothingToRepair
 from actor_core.events import Event, LayerScored, Progress
-from actor_core.generate import answer
+from actor_core.generate import Reply, answer
 from actor_core.judge import Verdict
 from actor_core.model import LoadedModel
 from actor_core.presets import middle_layers
@@ -29,10 +29,11 @@ __all__ = ["Calibration", "LayerChoice", "calibrate", "candidate_layers", "choos
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the model's refusals begin, and the pseudo-harmful prompts that it was seen to refuse."""
+    """How the model's refusals begin, the pseudo-harmful prompts that it was seen to refuse, and its replies."""
 
     odds: RefusalOdds
     refused: tuple[str, ...]
+    replies: tuple[Reply, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def calibrate(
             f"{model.source.name} refused {len(refused)} of {len(asked)} prompts it was tried on, {len(wrongly)} of "
             "them wrongly. There is nothing to repair, and nothing was changed."
         )
-    return Calibration(odds, wrongly)
+    return Calibration(odds, wrongly, tuple(replies))
 
 
 def choose_layer(

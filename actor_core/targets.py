@@ -40,6 +40,10 @@ class TuningPrompts:
         training = prompt_set.training()
         return cls(own, training.benign, training.pseudo_harmful, training.harmful, prompt_set.held_out())
 
+    def of_the_set(self) -> list[str]:
+        """The set's training prompts, each once, whatever the user's own ones are."""
+        return list(dict.fromkeys([*self.pseudo_harmful, *self.harmful, *self.benign]))
+
 
 @dataclass(frozen=True)
 class TrainingRows:

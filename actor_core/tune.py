@@ -10,21 +10,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
-from actor_core.activations import WRITER, norm_after_writer, read_activations
+from actor_core.activations import WRITER, norm_after_writer, read_reply_tokens
 from actor_core.delta import LayerDelta
 from actor_core.direction import refusal_vector
 from actor_core.errors import NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Progress, StrengthMeasured
+from actor_core.generate import Reply
 from actor_core.layer_choice import LayerChoice, calibrate, candidate_layers, choose_layer
 from actor_core.model import LoadedModel
 from actor_core.probe import Probe, prepare_probe
 from actor_core.prompt_sets import PromptSplit
+from actor_core.readings import NOTHING_KEPT, ReadingStore
 from actor_core.solve import rank_one, solve_ridge, write_direction
 from actor_core.targets import TrainingRows, TuningPrompts, drawn, training_rows
 from actor_core.tradeoff import Responses, Targets, choose_targets, chosen_point, measured
@@ -92,8 +94,12 @@ class _HeldOut:
         return cls(tuple(p for group in groups for p in group), sizes)
 
 
-def tune(model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings) -> Generator[Event, None, Tuned]:
+def tune(
+    model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings, store: ReadingStore = NOTHING_KEPT
+) -> Generator[Event, None, Tuned]:
     """Tunes one layer of ``model`` for ``prompts.own``, which the model was seen to refuse.
+
+    A ``store`` with a folder reads the prompts of the set once for each model and layer, and not again.
 
     Raises `NothingToRepair` where there is no own prompt or the model refuses nothing, `PromptError` for a
     prompt set without enough harmful or ordinary prompts, `ModelError` for a layer that the model does not
@@ -111,7 +117,7 @@ def tune(model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings) -> 
         delta = yield from train(model, choice.layer, rows, settings.published, seed=settings.seed)
         probe = yield from prepare_probe(model, held_out.prompts, calibration.odds)
     else:
-        solution = yield from _solve(model, choice, rows, settings)
+        solution = yield from _solve(model, choice, calibration.replies, prompts, rows, settings, store)
         probe = yield from prepare_probe(model, held_out.prompts, calibration.odds)
         targets = settings.targets
         if targets is None:
@@ -128,20 +134,30 @@ def tune(model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings) -> 
 
 
 def _solve(
-    model: LoadedModel, choice: LayerChoice, rows: TrainingRows, settings: TuneSettings
+    model: LoadedModel,
+    choice: LayerChoice,
+    replies: Sequence[Reply],
+    prompts: TuningPrompts,
+    rows: TrainingRows,
+    settings: TuneSettings,
+    store: ReadingStore,
 ) -> Generator[Event, None, _Solution]:
-    """w for each of the three kinds, for the matrix that writes into the residual stream; see `solve`."""
-    readings = yield from read_activations(
-        model, rows.prompts, [choice.layer], other_tokens=settings.other_tokens, seed=settings.seed
+    """w for each of the three kinds, for the matrix that writes into the residual stream; see `solve`.
+
+    Held where they are, beside other tokens of the prompts, are those of the untuned model's ``replies``: the
+    change is for how a reply begins and not for how it goes on.
+    """
+    reading = yield from store.read_rows(
+        model, rows.prompts, prompts.of_the_set(), choice.layer, other_tokens=settings.other_tokens, seed=settings.seed
     )
-    reading = readings[choice.layer]
+    reply_tokens = yield from read_reply_tokens(model, replies, choice.layer)
     yield Progress("solve", 0, 1)
     r = refusal_vector(reading.outputs[rows.are("harmful")], reading.outputs[rows.are("benign")])
     reads = solve_ridge(
         reading.inputs,
         rows.indicators() / reading.gains[:, None],
         rows.weights,
-        reading.others,
+        torch.cat([reading.others, reply_tokens]),
         ridge=settings.ridge,
         other_weight=settings.other_weight,
     )

@@ -156,7 +156,7 @@ class Studio:
         self._submit(
             session,
             "tune",
-            lambda: work.tune(model, session, self.prompt_set(), settings),
+            lambda: work.tune(model, session, self.prompt_set(), settings, self.settings.data_dir),
             heard=heard,
             finished=finished,
             stopped=stopped,

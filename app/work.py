@@ -155,12 +155,15 @@ def tune(
     session: Session,
     prompt_set: PromptSet,
     settings: TuneSettings,
+    data_dir: Path,
 ) -> Generator[Event, None, None]:
     """Tunes one layer, then answers the visitor's prompts with it."""
     from actor_core import tune as core
+    from actor_core.readings import ReadingStore
     from actor_core.tune import TuningPrompts
 
-    tuned: Tuned = yield from core.tune(model, TuningPrompts.of(session.chosen, prompt_set), settings)
+    store = ReadingStore.of(data_dir)
+    tuned: Tuned = yield from core.tune(model, TuningPrompts.of(session.chosen, prompt_set), settings, store)
     with session.lock:
         session.tuned, session.strength = tuned, 1.0 if tuned.strength else 0.0
         session.changed()

@@ -51,6 +51,6 @@ def done(studio, session) -> None:
         time.sleep(0.005)
 
 
-def tuned(model, prompts, settings):
+def tuned(model, prompts, settings, store):
     yield Progress("read", 1, 1)
     return Tuned(delta(), 0.75, (), (), ("Layer 3 was tuned.",))

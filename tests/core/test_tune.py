@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_models import DANGEROUS, HARMLESS, HARMLESS_THINGS, THINGS, VICTIMS, asked, hooks, logits, weights_digest
 
+from actor_core.activations import WRITER, read_activations, read_reply_tokens
 from actor_core.delta import LayerDelta
 from actor_core.errors import ModelError, NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Progress, Replied, Step, StrengthMeasured, finish
@@ -96,7 +97,7 @@ def test_the_three_methods_give_three_deltas(refusing, tuned):
 
 
 def test_the_published_loop_reports_its_steps_and_takes_its_own_settings(refusing):
-    settings = replace(SETTINGS, method="published", published=PublishedSettings(alpha=0.3, learning_rate=1e-3))
+    settings = replace(SETTINGS, method="published", published=PublishedSettings(alpha=0.3, learning_rate=3e-3))
     events = []
     work = tune(refusing, PROMPTS, settings)
     while True:
@@ -108,7 +109,7 @@ def test_the_published_loop_reports_its_steps_and_takes_its_own_settings(refusin
     assert any(isinstance(event, Step) for event in events)
     assert result.delta.settings["alpha"] == 0.3
     assert result.delta.layer == max(result.layer_scores, key=lambda score: score.silhouette).layer
-    # At this α it works here too.
+    # At this α and rate it works here too, whichever of two layers with nearly the same silhouette a processor finds.
     assert min(point.pseudo_harmful_refused for point in result.curve) < 0.5
 
 
@@ -166,3 +167,12 @@ def test_a_prompt_set_with_too_few_prompts_of_a_kind_is_refused_at_once_with_the
     few = replace(PROMPTS, **{kind: getattr(PROMPTS, kind)[:7] * 3})
     with pytest.raises(PromptError, match=f"has 7 {word} prompts for tuning: ACTOR needs at least 8"):
         next(tune(refusing, few, SETTINGS))
+
+
+def test_the_change_leaves_the_models_own_replies_almost_alone(refusing, tuned):
+    replies = finish(answer(refusing, HELD_OUT.harmful, max_new_tokens=12))
+    entering = finish(read_reply_tokens(refusing, replies, tuned.delta.layer))
+    assert len(entering) == sum(len(reply.tokens) - 1 for reply in replies)
+    change = tuned.delta.changes[WRITER]
+    at_prompt_ends = finish(read_activations(refusing, HELD_OUT.harmful, [tuned.delta.layer]))[tuned.delta.layer].inputs
+    assert (entering @ change.a.T).abs().mean() < 0.2 * (at_prompt_ends @ change.a.T).abs().mean()
