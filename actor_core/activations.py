@@ -133,7 +133,7 @@ def read_reply_tokens(
             model.model(**batch.inputs(), use_cache=False)
         done += len(batch.rows)
         yield Progress("read", done, len(spoken))
-    return torch.cat(recorder.others) if recorder.others else torch.empty((0, recorder.writer.in_features))
+    return torch.cat(recorder.others) if recorder.others else torch.empty((0, int(recorder.writer.in_features)))
 
 
 def _draw_others(mask: Tensor, share: float, draw: torch.Generator) -> Tensor:
