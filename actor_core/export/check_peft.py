@@ -6,7 +6,7 @@ happens, and what is left is compared with what was there before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from actor_core.delta import LayerDelta
+from actor_core.events import Event
 from actor_core.export.compare import Checked, last_logits
-from actor_core.model import LoadedModel
+from actor_core.export.replay import asked_again, with_replay
+from actor_core.export.request import Request
 
 __all__ = ["TOLERANCE", "check_peft"]
 
@@ -28,32 +29,34 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 0.1, "bf16": 0.5, "nf4": 0.5, "int8": 0.5}
 PACKED = "packing_format_for_cpu"
 
 
-def check_peft(
-    model: LoadedModel, delta: LayerDelta, strength: float, folder: Path, prompts: Sequence[str], error: float
-) -> Checked:
-    """Loads ``folder`` with PEFT, and compares the first token's scores with ``delta`` at ``strength``.
+def check_peft(request: Request, folder: Path, error: float) -> Generator[Event, None, Checked]:
+    """Loads ``folder`` with PEFT, compares the first token's scores with the delta's, and replays what was seen.
 
     ``error`` is the relative error of the files' low rank, which the comparison allows for. The
     model's lock is held throughout; the model is as before afterwards.
     """
     from peft import PeftModel
 
+    model, prompts = request.model, request.prompts
     with model.lock:
         before = _Traces.of(model.model)
         base = last_logits(model, prompts)  # [prompts, vocabulary]
-        with delta.applied(model, strength):
+        with request.delta.applied(model, request.strength):
             ours = last_logits(model, prompts)
         with _put_back(model.model):
             with _kept_packed(model.model):
                 adapted = PeftModel.from_pretrained(model.model, str(folder), torch_device=str(model.device))
             theirs = last_logits(model, prompts, through=adapted)
+            # PEFT's modules stand in the loaded model itself now, so that it answers as PEFT does.
+            replies = yield from asked_again(model, request.seen, "PEFT")
             adapted.unload()
         left = before.differences(_Traces.of(model.model))
         restored = not left and torch.equal(base, last_logits(model, prompts))
     if not restored:
         what = ", ".join(left[:3]) or "its scores"
         return Checked(False, f"PEFT left something behind in the loaded model ({what}): load the model again.")
-    return _compared(base, ours, theirs, TOLERANCE[model.precision], error)
+    checked = _compared(base, ours, theirs, TOLERANCE[model.precision], error)
+    return with_replay(checked, request.seen, replies, "PEFT")
 
 
 def _compared(base: Tensor, ours: Tensor, theirs: Tensor, tolerance: float, error: float) -> Checked:
