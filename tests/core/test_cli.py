@@ -24,6 +24,8 @@ LOOK_ALIKES, HARMFUL, ORDINARY = asked(DANGEROUS, HARMLESS_THINGS), asked(DANGER
 class ToySet:
     """The prompt set 'everyday' in the toy's own words."""
 
+    id = "everyday"
+
     def training(self) -> PromptSplit:
         return PromptSplit(tuple(ORDINARY[::2]), tuple(LOOK_ALIKES[::2]), tuple(HARMFUL[::2]))
 
