@@ -20,6 +20,7 @@ __all__ = [
     "load_peft",
     "merged_snippet",
     "peft_snippet",
+    "vllm_rank",
 ]
 
 # vLLM's default for --max-lora-rank.
@@ -82,12 +83,16 @@ base = AutoModelForCausalLM.from_pretrained({base!r}, dtype="auto")
 model = PeftModel.from_pretrained(base, {folder!r})"""
 
 
+def vllm_rank(rank: int) -> str:
+    """The option that vLLM wants for an adapter of more than its usual rank, with the space before it."""
+    return f" --max-lora-rank {1 << (rank - 1).bit_length()}" if rank > VLLM_RANK else ""
+
+
 def load_peft(base: str, folder: str, rank: int) -> str:
-    more = f" --max-lora-rank {1 << (rank - 1).bit_length()}" if rank > VLLM_RANK else ""
     return (
         f"In this folder:\n\n```python\n{peft_snippet(base, folder)}\n```\n\n"
-        f"vLLM: `vllm serve {base} --enable-lora{more} --lora-modules second-take={folder}`, and ask for the "
-        "model `second-take`. text-generation-webui: put this folder into its `loras` folder, and choose it."
+        f"vLLM: `vllm serve {base} --enable-lora{vllm_rank(rank)} --lora-modules second-take={folder}`, and ask for "
+        "the model `second-take`. text-generation-webui: put this folder into its `loras` folder, and choose it."
     )
 
 
