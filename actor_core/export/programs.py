@@ -72,8 +72,7 @@ def programs(model_type: str, *, has_gguf: bool, rank: int = 1) -> list[Program]
             "Ollama",
             "gguf-lora",
             "cd {folder} && ollama create second-take -f Modelfile && ollama run second-take",
-            "The base as a GGUF file where the Modelfile says. GGUF, because Ollama takes safetensors adapters for a few "
-            "architectures only.",
+            "The base as a GGUF file where the Modelfile says. (Its safetensors adapters are for few architectures.)",
             adapter,
         ),
         Program(

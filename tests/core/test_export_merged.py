@@ -11,14 +11,15 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
+from tiny_gguf import base_gguf
 from tiny_models import Source, random_delta
 from transformers import AutoModelForCausalLM
 
 from actor_core.errors import ExportError
 from actor_core.events import finish
-from actor_core.export import TENSOR_TYPES, check_merged, export, llama, merged, merged_gguf
+from actor_core.export import TENSOR_TYPES, check_merged, export, merged, merged_gguf
 from actor_core.export.compare import last_logits
-from actor_core.export.gguf_lora import permuted, tensor_name
+from actor_core.export.gguf_lora import permuted
 
 PROMPTS = ("alpha beta gamma", "delta epsilon", "zeta")
 KEY = "model.layers.1.mlp.down_proj.weight"
@@ -123,49 +124,6 @@ def test_a_merged_file_with_another_change_fails_its_check(tiny, tmp_path, monke
 
 
 # GGUF
-
-
-def base_gguf(model, path, architecture: str, quantised: gguf.GGMLQuantizationType):
-    """The model's matrices of layer 1 and two more tensors as a GGUF file with metadata of several kinds."""
-    config = model.model.config
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_uint32("general.alignment", 64)
-    writer.add_array("tokenizer.ggml.tokens", ["one", "two", "drei"])
-    writer.add_bool("a.flag", True)
-    writer.add_tensor("output_norm.weight", np.linspace(0, 1, 37, dtype=np.float32))
-    for module in ("mlp.down_proj", "self_attn.q_proj"):
-        weight = model.layers[1].get_submodule(module).weight.detach().float()
-        if architecture == "llama" and module.endswith("q_proj"):
-            weight = permuted(weight, config.num_attention_heads)
-        data = gguf.quants.quantize(weight.numpy(), quantised)
-        writer.add_tensor(tensor_name(module, 1, config), data, raw_dtype=quantised)
-    writer.add_tensor("rope_freqs.weight", np.arange(5, dtype=np.float16))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-@pytest.fixture
-def from_gguf(tiny, tmp_path, monkeypatch):
-    """``from_gguf(kind)``: the tiny model as if it had been loaded from a GGUF file, which is made of it.
-
-    llama.cpp could not load that file, which lacks the other layers: tests/real has one that it can.
-    """
-    monkeypatch.setattr(llama.importlib.util, "find_spec", lambda name: None)
-    changed = []
-
-    def get(kind: str = "qwen2", quantised: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q5_0):
-        model = tiny(kind)
-        changed.append((model, model.source))
-        file = base_gguf(model, tmp_path / f"{kind}.gguf", kind, quantised)
-        model.source = Source(model.source.folder, gguf=file)
-        return model
-
-    yield get
-    for model, source in changed:
-        model.source = source
 
 
 def tensors_of(path):
