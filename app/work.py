@@ -157,10 +157,13 @@ def tune(
 ) -> Generator[Event, None, None]:
     """Tunes one layer, then answers the visitor's prompts with it."""
     from actor_core import tune as core
+    from actor_core.recipe import Recipe
     from actor_core.tune import TuningPrompts
 
-    tuned: Tuned = yield from core.tune(model, TuningPrompts.of(session.chosen, prompt_set), settings)
+    chosen = session.chosen
+    tuned: Tuned = yield from core.tune(model, TuningPrompts.of(chosen, prompt_set), settings)
     with session.lock:
+        session.recipe = Recipe.of(model, chosen, prompt_set, settings, tuned.delta)
         session.tuned, session.strength = tuned, 1.0 if tuned.strength else 0.0
         session.changed()
     yield from own_answers(model, session, session.strength)

@@ -18,7 +18,7 @@ NO_GGUF = "this program does not know how llama.cpp stores this architecture"
 
 @dataclass(frozen=True)
 class Program:
-    """``kind`` is the export that ``name`` takes; ``command`` holds {base}, {base_gguf} and {folder} for `filled`.
+    """``kind`` is the export that ``name`` takes; ``command`` holds {base}, {base_gguf}, {folder} and {file}.
 
     ``why_not`` says why there is no such file for this model; empty where there is.
     """
@@ -29,9 +29,10 @@ class Program:
     needs: str
     why_not: str = ""
 
-    def filled(self, *, base: str, base_gguf: str, folder: str) -> str:
-        """The command for these names: of the base for transformers and for llama.cpp, and of the export."""
-        names = {"{base}": base, "{base_gguf}": base_gguf, "{folder}": folder}
+    def filled(self, *, base: str, base_gguf: str, folder: str, file: str) -> str:
+        """The command for these names: of the base for transformers and for llama.cpp, of the export's folder, and
+        of the GGUF file in it."""
+        names = {"{base}": base, "{base_gguf}": base_gguf, "{folder}": folder, "{file}": file}
         command = self.command
         for place, name in names.items():
             command = command.replace(place, name)
@@ -50,14 +51,14 @@ def programs(model_type: str, *, has_gguf: bool, rank: int = 1) -> list[Program]
         Program(
             "llama.cpp",
             "gguf-lora",
-            "llama-server -m {base_gguf} --lora {folder}/*-lora.gguf",
+            "llama-server -m {base_gguf} --lora {file}",
             "The base as a GGUF file, of any quantisation. The strength can be set with each request.",
             adapter,
         ),
         Program(
             "llama.cpp",
             "merged-gguf",
-            "llama-server -m {folder}/*-tuned.gguf",
+            "llama-server -m {file}",
             "Nothing else.",
             merged,
         ),
@@ -78,7 +79,7 @@ def programs(model_type: str, *, has_gguf: bool, rank: int = 1) -> list[Program]
         Program(
             "LM Studio",
             "merged-gguf",
-            "lms import {folder}/*-tuned.gguf",
+            "lms import {file}",
             "The whole model: it takes no adapters.",
             merged,
         ),
@@ -104,7 +105,7 @@ def programs(model_type: str, *, has_gguf: bool, rank: int = 1) -> list[Program]
         Program(
             "text-generation-webui",
             "merged-gguf",
-            "cp {folder}/*-tuned.gguf text-generation-webui/user_data/models/",
+            "cp {file} text-generation-webui/user_data/models/",
             "The llama.cpp loader.",
             merged,
         ),

@@ -28,7 +28,10 @@ VLLM_RANK = 16
 
 UNDO_DELTA = "Load the base again: nothing else holds the change. Adding the same matrices times -1 undoes it, too."
 UNDO_MERGED = "Load the base again: the change is inside these weights, and the base's own files are as they were."
-RECIPE_FILE = "what the change was made with; `python -m actor_core reproduce reproduce.json` makes it again"
+RECIPE_FILE = (
+    "what the change was made with, the repaired prompts too; `python -m actor_core reproduce reproduce.json` makes "
+    "it again"
+)
 UNDO_PEFT = (
     "`model.unload()` gives the base back, and `with model.disable_adapter():` runs it without the adapter. "
     "Do not merge into a 4-bit base: that rounds the whole layer."

@@ -19,8 +19,9 @@ def test_every_program_has_a_row_whatever_the_architecture(model_type):
 
 
 def test_commands_are_filled_with_the_names_that_are_given():
-    filled = [row.filled(base="BASE", base_gguf="B.gguf", folder="OUT") for row in programs("qwen2", has_gguf=True)]
-    assert "llama-server -m B.gguf --lora OUT/*-lora.gguf" in filled
+    names = {"base": "BASE", "base_gguf": "B.gguf", "folder": "OUT", "file": "OUT/x.gguf"}
+    filled = [row.filled(**names) for row in programs("qwen2", has_gguf=True)]
+    assert "llama-server -m B.gguf --lora OUT/x.gguf" in filled
     assert "vllm serve BASE --enable-lora --lora-modules second-take=OUT" in filled
     assert not any("{" in command for command in filled)
 
