@@ -155,8 +155,8 @@ def tiles(items: Sequence[tuple[str, str, str, str]]) -> str:
     )
 
 
-def export_card(record: ExportRecord, command: str) -> str:
-    """One exported file: what it is, its size, what its check showed, and how it is used."""
+def export_card(record: ExportRecord, command: str, folder: str = "") -> str:
+    """One exported file: what it is, its size, what its check showed, how it is used, and where it lies."""
     name, audience = words.EXPORT_KINDS.get(record.kind, (record.kind, ""))
     if record.failed:
         marks = badge("refused", "check failed")
@@ -170,6 +170,7 @@ def export_card(record: ExportRecord, command: str) -> str:
         f"<p>{escape(audience[:1].upper() + audience[1:])}</p>"
         f"<p class='st-check'>{escape(record.check_words)}</p>"
         f"{_rank_errors(record)}{_address(record)}"
+        f"{_place(folder)}"
         f"{_command(command)}"
         "</article>"
     )
@@ -222,6 +223,10 @@ def two_changes(two: Two | None) -> str:
 
 def _command(command: str) -> str:
     return f"<div class='st-command'><pre>{escape(command)}</pre>{copy_button(command)}</div>"
+
+
+def _place(folder: str) -> str:
+    return f"<p class='st-check'>It lies in {escape(folder)}</p>" if folder else ""
 
 
 def _rank_errors(record: ExportRecord) -> str:

@@ -37,8 +37,8 @@ def read_change(files: Sequence[str] | None, model: LoadedModel) -> LayerDelta:
     return delta
 
 
-def opened(session: Session, model: LoadedModel, delta: LayerDelta) -> None:
-    """Puts ``delta`` in the place of what was tuned; answers of the untouched model stay."""
+def opened(session: Session, model: LoadedModel, delta: LayerDelta) -> str:
+    """Puts ``delta`` in the place of what was tuned, and says so; answers of the untouched model stay."""
     from actor_core.tune import Tuned
 
     base = delta.base
@@ -52,6 +52,7 @@ def opened(session: Session, model: LoadedModel, delta: LayerDelta) -> None:
         session.base = model.id
         session.tuned = Tuned(delta, 1.0, (), (), (said,))
         session.changed()
+    return said
 
 
 def ask_both(

@@ -217,9 +217,10 @@ class Studio:
         model = self._loaded()
         if self.job(session) is not None:
             raise ActorError("Something is still running: wait for it, or press Stop in the step that shows it.")
-        saving.opened(session, model, saving.read_change(files, model))
+        said = saving.opened(session, model, saving.read_change(files, model))
         self.sessions.keep(session)
         self.compare(session, per_set)
+        session.say("model", Notice("success", said))
 
     def compare_with(self, session: Session, files: list[str] | None, per_set: int) -> None:
         """Step 4: another saved change of the same model beside the tuned one."""

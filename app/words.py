@@ -23,7 +23,8 @@ PURPOSE = {
     "refuses harmful "
     "ones. Your model's files stay as they are.",
     "compare": "Old and new answers side by side, also for questions that were not used for tuning.",
-    "export": "Save the change as a small file that other programs load together with the original model.",
+    "export": "Save the change as a small file that other programs load together with the original model, or as a "
+    "whole model. Each file is loaded again to see that it does there what it did here.",
 }
 
 # What each stage of the core's work is called on the page.

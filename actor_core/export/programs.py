@@ -59,14 +59,14 @@ def programs(model_type: str, *, has_gguf: bool, rank: int = 1) -> list[Program]
             "llama.cpp",
             "merged-gguf",
             "llama-server -m {file}",
-            "Nothing else.",
+            "Nothing beside it.",
             merged,
         ),
         Program(
             "Ollama",
             "merged-gguf",
             "cd {folder} && ollama create second-take -f Modelfile && ollama run second-take",
-            "Nothing else.",
+            "Nothing beside it.",
             merged,
         ),
         Program(
@@ -80,7 +80,7 @@ def programs(model_type: str, *, has_gguf: bool, rank: int = 1) -> list[Program]
             "LM Studio",
             "merged-gguf",
             "lms import {file}",
-            "The whole model: it takes no adapters.",
+            "Nothing beside it. It takes no adapters, so it needs the whole model.",
             merged,
         ),
         Program(
@@ -89,7 +89,7 @@ def programs(model_type: str, *, has_gguf: bool, rank: int = 1) -> list[Program]
             f"vllm serve {{base}} --enable-lora{vllm_rank(rank)} --lora-modules second-take={{folder}}",
             "The base as transformers' files. Ask for the model “second-take”, not for the base.",
         ),
-        Program("vLLM", "merged", "vllm serve {folder}", "Nothing else; it rounds the changed matrix to 16 bits."),
+        Program("vLLM", "merged", "vllm serve {folder}", "Nothing beside it. It rounds the changed matrix to 16 bits."),
         Program(
             "Transformers + PEFT",
             "peft",

@@ -84,7 +84,7 @@ def build(page: Page) -> None:
         for kind, record in latest.items():
             path = studio.download(session, record.path) if record else None
             view[f"group_{kind}"] = gr.Column(visible=record is not None)
-            view[f"card_{kind}"] = render.export_card(record, _command(studio, record)) if record else ""
+            view[f"card_{kind}"] = _card(studio, record) if record else ""
             view[f"download_{kind}"] = gr.DownloadButton(value=str(path) if path else None, visible=path is not None)
         whole = session.tuned is not None and any(_is_full(c) for c in session.tuned.delta.changes.values())
         view["rank"] = gr.Dropdown(visible=whole)
@@ -202,6 +202,15 @@ def _command(studio: Studio, record: ExportRecord) -> str:
     for folder in (Path(record.path).parent, studio.settings.data_dir):
         command = command.replace(f"{folder}{os.sep}", "")
     return command
+
+
+def _card(studio: Studio, record: ExportRecord) -> str:
+    return render.export_card(record, _command(studio, record), _folder(studio, record))
+
+
+def _folder(studio: Studio, record: ExportRecord) -> str:
+    """Where a whole model lies on this machine; empty for what is downloaded, and for visitors from elsewhere."""
+    return record.path if record.kind in words.WHOLE_MODELS and studio.settings.local_paths_allowed else ""
 
 
 def _latest(session: Session, kind: str) -> ExportRecord | None:

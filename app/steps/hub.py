@@ -23,6 +23,7 @@ def build(page: Page) -> None:
                     info="Yours, as owner/name. It is made if it is not there.",
                     placeholder="someone/my-model-repaired",
                     max_length=200,
+                    max_lines=1,
                     elem_id="hub-repository",
                 ),
             )

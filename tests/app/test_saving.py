@@ -16,7 +16,7 @@ from actor_core.delta import LowRank
 from actor_core.errors import ActorError, DeltaError, ExportError
 from actor_core.events import Progress
 from actor_core.export.push import Destination
-from app import render
+from app import figures, render
 from app.page import Page
 from app.session import ExportRecord
 from app.steps import export, hub
@@ -51,6 +51,8 @@ def test_a_saved_change_takes_the_place_of_a_tuning_and_is_compared(studio, save
     assert session.base == studio.model.id and session.recipe is None
     assert {name: len(rows) for name, rows in session.sets[1.0].items()} == dict.fromkeys(session.sets[1.0], 4)
     assert "was made on a model (fp32)" in session.tuned.words[0]
+    assert session.notices["model"].text == session.tuned.words[0]
+    assert figures.tiles(session, comparing=False)[0][2:] == ("–", "none was asked")
 
 
 def test_prompts_asked_of_the_same_model_stay(studio, checked, saved):
