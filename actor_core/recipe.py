@@ -74,6 +74,12 @@ class Recipe:
         """The same for others' eyes."""
         return replace(self, own=None)
 
+    def provenance(self) -> dict[str, Any]:
+        """Where the prompts are from, in numbers and names: what a card may say."""
+        count = {} if self.own is None else {"repaired": len(self.own)}
+        digests = {"set_sha256": self.prompt_set_digest, "repaired_sha256": self.own_digest}
+        return {**count, "set": self.prompt_set, **digests}
+
     def text(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
 

@@ -101,7 +101,7 @@ def export(
         undo=plan.undo,
         figures=figures,
         guard=guard,
-        prompts=(report or {}).get("prompts", {}),
+        prompts={**(report or {}).get("prompts", {}), **(recipe.provenance() if recipe else {})},
         settings=(report or {}).get("settings", {}),
     )
     files: dict[str, File] = {**plan.files, CARD: card.text(None).encode()}

@@ -50,7 +50,10 @@ def test_the_same_change_comes_out_bit_for_bit(made, capsys, tmp_path):
     assert again.digest() == recipe.delta_digest and recipe.delta_digest in out
     assert "Not as it was" not in err
     assert recipe.own == tuple(LOOK_ALIKES[:3]) and recipe.settings["seed"] == 0
-    assert recipe.delta_digest in (made / "README.md").read_text()
+    card = (made / "README.md").read_text()
+    assert recipe.delta_digest in card
+    assert "| Prompts: repaired | 3 |" in card and "| Prompts: set | everyday |" in card
+    assert f"| Prompts: set sha256 | {recipe.prompt_set_digest} |" in card
 
 
 def test_another_setting_is_another_change_and_the_code_is_1(made, capsys):
