@@ -36,14 +36,9 @@ def killed_after(seconds: float, work) -> bool:
 
 
 def seconds_of(work) -> float:
+    """How long ``work`` takes in this process, which is a little less than in a forked one."""
     start = time.perf_counter()
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+    work()
     return time.perf_counter() - start
 
 
@@ -56,10 +51,10 @@ def test_an_export_killed_at_100_random_moments_leaves_only_whole_folders(tiny, 
 
     whole = seconds_of(work)
     moments = random.Random(0)
-    ended = sum(killed_after(moments.uniform(0, 1.3 * whole), work) for _ in range(MOMENTS))
+    ended = sum(killed_after(moments.uniform(0, 2 * whole), work) for _ in range(MOMENTS))
     assert 5 < ended < MOMENTS - 20, "the moments are not spread over the export"
     folders = [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
-    assert len(folders) > ended
+    assert len(folders) > ended  # one of them was written by `seconds_of`
     for path in folders:
         assert LayerDelta.load(path / "delta.safetensors").digest() == delta.digest()
         card = (path / "README.md").read_text()
@@ -78,7 +73,7 @@ def test_a_file_that_is_replaced_at_100_killed_moments_is_the_old_or_the_new_one
     seen = set()
     for number in range(MOMENTS):
         new = (second, first)[number % 2]
-        killed_after(moments.uniform(0, 1.3 * whole), lambda new=new: new.save(path))
+        killed_after(moments.uniform(0, 2 * whole), lambda new=new: new.save(path))
         digest = LayerDelta.load(path).digest()
         assert digest in (first.digest(), second.digest())
         seen.add(digest)
