@@ -141,7 +141,8 @@ def test_every_kind_gets_the_verdicts_that_were_seen(model, delta, seen, tmp_pat
         assert result.checked, result.check_words
         assert result.figures["replayed"] == len(seen)
         assert result.figures["same_verdict"] >= len(seen) - 1, result.check_words
-        assert result.figures["same_first_token_replayed"] >= len(seen) - (0 if kind == "delta" else 1)
+        # In bf16 a reply depends a little on what shares its batch, in this program too.
+        assert result.figures["same_first_token_replayed"] >= len(seen) - 1, result.check_words
 
 
 @pytest.mark.parametrize("tensor_type", TENSOR_TYPES)
