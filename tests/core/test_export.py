@@ -25,6 +25,7 @@ from actor_core.export import SMALL_KINDS, export, folder, formats, gguf_lora, l
 from actor_core.export.adapter import MAX_RANK, low_rank_adapter
 from actor_core.export.card import read_figures
 from actor_core.export.compare import last_logits
+from actor_core.generate import answer
 from actor_core.guard import Guard
 from actor_core.model import LoadedModel
 
@@ -345,6 +346,25 @@ def test_peft_check_leaves_the_model_exactly_as_it_was(tiny, tmp_path, precision
     assert result.checked, result.check_words
     assert result.figures["same_first_token"] == len(PROMPTS)
     assert traces(model) == before
+
+
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+def test_while_peft_is_asked_again_others_find_the_model_as_it_was(tiny, tmp_path, monkeypatch, precision):
+    monkeypatch.setattr("actor_core.export.check_peft.PROMPTS_A_LOAD", 1)
+    model = tiny(precision=precision)
+    delta = delta_of(model)
+    seen = finish(answer(model, PROMPTS, delta=delta, max_new_tokens=8))
+    before = traces(model)
+    work = export(model, delta, "peft", tmp_path / "x", prompts=PROMPTS, seen=seen)
+    asked = []
+    for event in work:
+        if "Asking PEFT" in event.note:
+            asked.append(event.note)
+            assert traces(model) == before
+        if len(asked) == 2:
+            work.close()  # stopped in the middle
+    assert len(asked) == 2 and traces(model) == before
+    assert "Not checked" in (tmp_path / "x" / "README.md").read_text()
 
 
 def test_peft_check_leaves_a_model_in_training_in_training(tiny, tmp_path):
