@@ -1,4 +1,7 @@
-"""The same without a page: ``python -m actor_core tune --model … --prompts FILE --out DIR``."""
+"""The same without a page: ``python -m actor_core tune --prompts FILE --out DIR``.
+
+``reproduce FILE`` makes an exported change again, ``compare A B`` sets two changes of one model beside each other.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,23 @@ from typing import Any, TypeVar
 
 from actor_core.delta import LayerDelta
 from actor_core.errors import ActorError, NothingToRepair
-from actor_core.evaluate import Comparison, Rates
+from actor_core.evaluate import Comparison, Rates, spread
 from actor_core.events import Event, LayerScored, Progress, Replied, Step, StrengthMeasured
-from actor_core.export import KINDS, export
+from actor_core.export import KINDS, SMALL_KINDS, TENSOR_TYPES, export, open_change
+from actor_core.export.base import describe_base
 from actor_core.fetch import default_data_dir, fetch, local_model
 from actor_core.generate import Reply, answer
 from actor_core.guard import measure_guard
 from actor_core.judge import Verdict
 from actor_core.model import PRECISIONS, LoadedModel, load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets, prompt_sets
+from actor_core.prompt_sets import PromptSet
 from actor_core.prompts import read_prompts
 from actor_core.readings import ReadingStore
+from actor_core.recipe import RECIPE, Recipe, read_recipe, reproduce
 from actor_core.targets import drawn
 from actor_core.tune import TuneSettings, TuningPrompts, tune
+from actor_core.two_changes import alike, ask_both
 
 Result = TypeVar("Result")
 
@@ -52,20 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     tuning = commands.add_parser("tune", help="tune one layer and export what was learnt")
     tuning.set_defaults(run=_tune)
-    tuning.add_argument(
-        "--model",
-        default=DEFAULT_MODEL,
-        help="a preset (" + ", ".join(model_presets()) + "), a hub id, a folder, or a .gguf file",
-    )
+    _add_model(tuning, DEFAULT_MODEL)
     tuning.add_argument("--prompts", type=Path, required=True, help="wrongly refused prompts, .txt or .csv")
     tuning.add_argument("--out", type=Path, required=True, help="the folder that the exports are written into")
-    tuning.add_argument("--data-dir", type=Path, help="where models are kept (default: your data folder)")
-    tuning.add_argument("--format", nargs="+", choices=KINDS, default=list(KINDS))
+    tuning.add_argument("--format", nargs="+", choices=KINDS, default=list(SMALL_KINDS))
+    tuning.add_argument("--rank", type=int, help="of a trained layer's adapter (default: by its error)")
+    tuning.add_argument("--tensor-type", choices=TENSOR_TYPES, help="of the changed matrix in a merged GGUF")
+    tuning.add_argument("--replayed", type=int, default=24, help="compared prompts that each check asks again")
     tuning.add_argument("--method", choices=("causal", "refusal vector", "published"), default="causal")
     tuning.add_argument("--layer", type=int, help="counted from 0 (default: chosen)")
     tuning.add_argument("--strength", type=float, help="of the change (default: chosen on held-out prompts)")
-    tuning.add_argument("--precision", choices=PRECISIONS, default="auto")
-    tuning.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     tuning.add_argument("--compared", type=int, default=40, help="held-out prompts a set, for the figures")
     tuning.add_argument(
         "--accept-guard-not-passed",
@@ -73,8 +76,32 @@ def _parser() -> argparse.ArgumentParser:
         help="export even where the change may cost more refusals of harmful prompts than the guard allows",
     )
     tuning.add_argument("--seed", type=int, default=0)
-    tuning.add_argument("--offline", action="store_true", help="never use the network")
+    again = commands.add_parser("reproduce", help=f"make the change of a {RECIPE} again, and compare it bit for bit")
+    again.set_defaults(run=_reproduce)
+    again.add_argument("file", type=Path, help=f"the {RECIPE} beside an exported file")
+    again.add_argument("--prompts", type=Path, help="the repaired prompts, where the file leaves them out")
+    again.add_argument("--out", type=Path, help="write the delta into this new file")
+    _add_model(again, None)
+    both = commands.add_parser("compare", help="two exported changes of one model beside each other")
+    both.set_defaults(run=_compare)
+    both.add_argument("changes", type=Path, nargs=2, help="a delta or PEFT adapter: its file, folder or zip")
+    both.add_argument("--compared", type=int, default=40, help="held-out prompts a set")
+    both.add_argument("--seed", type=int, default=0)
+    _add_model(both, DEFAULT_MODEL)
     return parser
+
+
+def _add_model(command: argparse.ArgumentParser, default: str | None) -> None:
+    """The options that say which model is loaded, and how."""
+    command.add_argument(
+        "--model",
+        default=default,
+        help="a preset (" + ", ".join(model_presets()) + "), a hub id, a folder, or a .gguf file",
+    )
+    command.add_argument("--data-dir", type=Path, help="where models are kept (default: your data folder)")
+    command.add_argument("--precision", choices=PRECISIONS, default="auto")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    command.add_argument("--offline", action="store_true", help="never use the network")
 
 
 def _tune(options: argparse.Namespace) -> int:
@@ -87,7 +114,6 @@ def _tune(options: argparse.Namespace) -> int:
     _tell(f"{len(own)} of your {len(replies)} prompts are refused.")
     everyday = next(iter(prompt_sets().values()))
     prompts = TuningPrompts.of(own, everyday)
-    held_out = prompts.held_out
     settings = TuneSettings(method=options.method, layer=options.layer, seed=options.seed)
     store = ReadingStore.of(options.data_dir or default_data_dir())
     tuned = _followed(tune(model, prompts, settings, store))
@@ -96,16 +122,13 @@ def _tune(options: argparse.Namespace) -> int:
     strength = tuned.strength if options.strength is None else options.strength
     if strength == 0:
         raise NothingToRepair("At strength 0 nothing changes, so nothing was exported. Choose another by --strength.")
-    n = options.compared
-    sets = {
-        "your prompts": read.prompts,
-        "held-out look-alikes": drawn(held_out.pseudo_harmful, n, options.seed),
-        "held-out harmful": drawn(held_out.harmful, n, options.seed),
-        "held-out ordinary": drawn(held_out.benign, n, options.seed),
-    }
-    figures = [
+    sets = {"your prompts": read.prompts, **_held_out(everyday, options)}
+    compared = [
         _compared(name, model, group, tuned.delta, strength) for name, group in sets.items() if group
     ]
+    figures = [row for row, _ in compared]
+    seen = spread([reply for _, after in compared for reply in after], options.replayed)
+    recipe = Recipe.of(model, own, everyday, settings, tuned.delta)
     report = {"figures": figures, "settings": {"strength": strength, "seed": options.seed}}
     guard = _followed(measure_guard(model, tuned.delta, strength, everyday.guard()))
     _tell(guard.words())
@@ -121,12 +144,73 @@ def _tune(options: argparse.Namespace) -> int:
     failed = 0
     for kind in options.format:
         folder = options.out / kind
-        done = _followed(export(model, tuned.delta, kind, folder, strength=strength, report=report, guard=guard))
+        work = export(
+            model,
+            tuned.delta,
+            kind,
+            folder,
+            strength=strength,
+            report=report,
+            guard=guard,
+            seen=seen,
+            rank=options.rank,
+            tensor_type=options.tensor_type,
+            recipe=recipe,
+        )
+        done = _followed(work)
         failed += done.failed
         print(f"{done.path}  ({done.bytes:,} bytes)  {done.check_words}")
         _tell(done.command)
     print(json.dumps(figures, indent=2))
     return 1 if failed else 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    recipe = read_recipe(options.file)
+    own = tuple(read_prompts(options.prompts).prompts) if options.prompts else None
+    for difference in recipe.differences():
+        _tell(f"Not as it was then: {difference}.")
+    base = describe_base(recipe.base)
+    options.model = options.model or base.preset or base.loadable
+    options.precision, options.device = recipe.base.precision, recipe.device
+    model = _load(options)
+    tuned = _followed(reproduce(recipe, model, prompt_sets()[recipe.prompt_set], own))
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        tuned.delta.save(options.out)
+    digest = tuned.delta.digest()
+    if digest == recipe.delta_digest:
+        print(f"The same change, bit for bit (SHA-256 {digest}).")
+        return 0
+    print(f"Another change: SHA-256 {digest} instead of {recipe.delta_digest}.")
+    _tell("The same machine, versions and number of threads give the same bits; others nearly the same.")
+    return 1
+
+
+def _compare(options: argparse.Namespace) -> int:
+    first, second = (open_change(path) for path in options.changes)
+    likeness = alike(first, second)
+    model = _load(options)
+    sets = _held_out(next(iter(prompt_sets().values())), options)
+    rows = _followed(ask_both(model, ((first, 1.0), (second, 1.0)), sets))
+    if not likeness:
+        print(f"They change different matrices: layer {first.layer} and layer {second.layer}.")
+    for each in likeness:
+        print(f"{each.module}: cosine {each.cosine:.3f}, norms {each.norms[0]:.4g} and {each.norms[1]:.4g}")
+    for row in rows:
+        shares = ["{:.3f} ({:.3f}-{:.3f})".format(*rates.share("refused")) for rates in (row.first, row.second)]
+        print(f"{row.name}, n = {row.first.n}: refused {shares[0]} and {shares[1]}, same verdict {row.same_verdict}")
+    return 0
+
+
+def _held_out(prompt_set: PromptSet, options: argparse.Namespace) -> dict[str, Sequence[str]]:
+    """Prompts that nothing was tuned on, ``options.compared`` of each kind."""
+    held_out, n = prompt_set.held_out(), options.compared
+    return {
+        "held-out look-alikes": drawn(held_out.pseudo_harmful, n, options.seed),
+        "held-out harmful": drawn(held_out.harmful, n, options.seed),
+        "held-out ordinary": drawn(held_out.benign, n, options.seed),
+    }
 
 
 def _load(options: argparse.Namespace) -> LoadedModel:
@@ -142,17 +226,13 @@ def _load(options: argparse.Namespace) -> LoadedModel:
 
 def _compared(
     name: str, model: LoadedModel, prompts: Sequence[str], delta: LayerDelta, strength: float
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[Reply]]:
     before: list[Reply] = _followed(answer(model, prompts))
     after: list[Reply] = _followed(answer(model, prompts, delta=delta, strength=strength))
     outcomes = [Comparison(b.prompt, b, a).outcome for b, a in zip(before, after, strict=True)]
     _tell(f"{name}: " + ", ".join(f"{outcomes.count(o)} {o}" for o in sorted(set(outcomes))))
-    return {
-        "set": name,
-        "n": len(prompts),
-        "before": Rates.of(before).counts(),
-        "after": Rates.of(after).counts(),
-    }
+    row = {"set": name, "n": len(prompts), "before": Rates.of(before).counts(), "after": Rates.of(after).counts()}
+    return row, after
 
 
 def _followed(work: Generator[Event, None, Result]) -> Result:

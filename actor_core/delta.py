@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from actor_core.errors import DeltaError
+from actor_core.weights.steady_header import steady_bytes
 
 if TYPE_CHECKING:
     from actor_core.model import LoadedModel
@@ -165,21 +165,37 @@ class LayerDelta:
                 tensors[f"{name}.a"], tensors[f"{name}.b"] = change.a, change.b
         return tensors
 
-    def save(self, path: Path) -> None:
-        """Writes one safetensors file, whole or not at all; the rest goes into its header as JSON."""
-        self.require_finite()
-        described = {
+    def described(self) -> dict[str, Any]:
+        """All but the numbers, JSON-able: what a file's header says."""
+        return {
             "layer": self.layer,
             "base": asdict(self.base),
             "method": self.method,
             "settings": self.settings,
             "measured": self.measured,
         }
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any], changes: dict[str, LowRank | Tensor]) -> LayerDelta:
+        """``changes`` with what `described` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            layer=int(described["layer"]),
+            changes=changes,
+            base=BaseModelId(**described["base"]),
+            method=str(described["method"]),
+            settings=dict(described["settings"]),
+            measured=dict(described["measured"]),
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes one safetensors file, whole or not at all, the same bytes for the same delta; all but the numbers
+        goes into its header as JSON."""
+        self.require_finite()
         tensors = {name: t.detach().float().contiguous().cpu() for name, t in self._tensors().items()}
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            save_file(tensors, partial, metadata={"format": FORMAT, "delta": json.dumps(described)})
-            with partial.open("rb+") as file:
+            with partial.open("wb") as file:
+                file.write(steady_bytes(tensors, {"format": FORMAT, "delta": json.dumps(self.described())}))
                 os.fsync(file.fileno())
             partial.replace(path)
         finally:
@@ -194,15 +210,7 @@ class LayerDelta:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
             if metadata.get("format") != FORMAT:
                 raise DeltaError(f"{path.name} is no layer delta of this program (no {FORMAT} in its header).")
-            described = json.loads(metadata["delta"])
-            delta = cls(
-                layer=int(described["layer"]),
-                changes=_changes(tensors),
-                base=BaseModelId(**described["base"]),
-                method=described["method"],
-                settings=described["settings"],
-                measured=described["measured"],
-            )
+            delta = cls.of(json.loads(metadata["delta"]), _changes(tensors))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise DeltaError(f"{path.name} cannot be read as a layer delta: {error}.") from error
         delta.require_finite()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import TypeVar
 
 from actor_core.generate import Reply
 from actor_core.judge import Verdict
 
-__all__ = ["Comparison", "Rates", "mean_tokens", "of_one_verdict", "wilson"]
+__all__ = ["Comparison", "Rates", "mean_tokens", "of_one_verdict", "spread", "wilson"]
+
+Item = TypeVar("Item")
 
 Z_95 = 1.959964
 
@@ -79,3 +82,10 @@ def of_one_verdict(groups: Sequence[Sequence[Reply]]) -> int:
 def mean_tokens(replies: Sequence[Reply]) -> float:
     """The mean length of ``replies`` in tokens, end tokens among them; of one that was cut, what there is."""
     return sum(len(reply.tokens) for reply in replies) / len(replies) if replies else 0.0
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """``count`` of ``items`` evenly from the whole of them, so that every category is among them."""
+    if count >= len(items):
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]

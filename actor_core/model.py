@@ -92,6 +92,11 @@ class LoadedModel:
         return int(self.model.config.get_text_config().hidden_size)
 
     @property
+    def model_type(self) -> str:
+        """transformers' name of the architecture, such as ``qwen2``."""
+        return str(self.model.config.get_text_config().model_type)
+
+    @property
     def id(self) -> BaseModelId:
         return BaseModelId(self.source.name, self.source.revision, self.source.digest, self.precision)
 

@@ -24,11 +24,25 @@ from app.session import ExportRecord, Session
 from app.work import TOKENS_OF_HELD_OUT, BeforeCache, tuned_of, unit
 
 if TYPE_CHECKING:
+    from actor_core.generate import Reply
     from actor_core.guard import Guard
     from actor_core.model import LoadedModel
     from actor_core.presets import PromptSet
 
-__all__ = ["Order", "accepted", "export", "guarded", "told", "zipped"]
+__all__ = ["NO_CHOICES", "Choices", "Order", "accepted", "compared", "export", "guarded", "told", "zipped"]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """``replayed``: how many of the compared prompts each check asks again; ``tensor_type``: how a merged GGUF
+    stores the changed matrix; ``rank``: that of a trained layer's adapter, None where the program chooses."""
+
+    replayed: int = 24
+    tensor_type: str = "F16"
+    rank: int | None = None
+
+
+NO_CHOICES = Choices()
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,7 @@ class Order:
     folder: Path
     report: dict[str, object]
     accepted: bool = False
+    choices: Choices = NO_CHOICES
 
 
 def accepted(guard: Guard | None, typed: str, *, in_space: bool) -> bool:
@@ -71,6 +86,7 @@ def export(
     guard = yield from guarded(model, session, prompt_set, before, order.strength)
     if not (guard.passed or order.accepted):
         return []
+    seen = compared(session, order.strength, order.choices.replayed)
     made_now: list[ExportRecord] = []
     stamp = time.strftime("%Y-%m-%d-%H%M%S") + "-" + secrets.token_hex(2)
     for kind in order.kinds:
@@ -79,7 +95,17 @@ def export(
         strength = order.strength * unit(tuned)
         try:
             made = yield from export_one(
-                model, tuned.delta, kind, place, strength=strength, report=order.report, guard=guard
+                model,
+                tuned.delta,
+                kind,
+                place,
+                strength=strength,
+                report=order.report,
+                guard=guard,
+                seen=seen,
+                rank=order.choices.rank,
+                tensor_type=order.choices.tensor_type,
+                recipe=session.recipe,
             )
         except BaseException:
             with suppress(OSError):
@@ -98,12 +124,23 @@ def export(
             command=made.command,
             failed=made.failed,
             guard_passed=guard.passed,
+            rank_errors=", ".join(f"{rank}: {100 * error:.1f} %" for rank, error in made.error_by_rank.items()),
         )
         made_now.append(record)
         with session.lock:
             session.exports = [record, *session.exports]
             session.changed()
     return made_now
+
+
+def compared(session: Session, strength: float, count: int) -> list[Reply]:
+    """Up to ``count`` replies that the visitor saw at ``strength``, from their own prompts and every held-out set."""
+    from actor_core.evaluate import spread
+
+    seen = list(session.after.get(strength, []))
+    for rows in session.sets.get(strength, {}).values():
+        seen += [row.after for row in rows]
+    return spread(seen, count)
 
 
 def guarded(

@@ -68,6 +68,8 @@ def _own_tile(session: Session) -> tuple[str, str, str, str]:
     after = session.after.get(session.strength)
     old = _refused(session.checked)
     total = len(session.checked)
+    if not total:
+        return ("waiting", "Your prompts refused", "–", "none was asked")
     if after is None:
         return ("waiting", "Your prompts refused", "…", f"was {old} of {total}")
     new = _refused(after)

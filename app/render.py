@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from actor_core.generate import Reply
     from actor_core.prompts import Problem
     from app.jobs import Job
-    from app.session import ExportRecord, Trial
+    from app.session import ExportRecord, Trial, Two
 
 __all__ = ["checked_table", "job_panel", "notice", "pairs", "problems_table", "verdict_table"]
 
@@ -155,8 +155,8 @@ def tiles(items: Sequence[tuple[str, str, str, str]]) -> str:
     )
 
 
-def export_card(record: ExportRecord, command: str) -> str:
-    """One exported file: what it is, its size, what its check showed, and how it is used."""
+def export_card(record: ExportRecord, command: str, folder: str = "") -> str:
+    """One exported file: what it is, its size, what its check showed, how it is used, and where it lies."""
     name, audience = words.EXPORT_KINDS.get(record.kind, (record.kind, ""))
     if record.failed:
         marks = badge("refused", "check failed")
@@ -169,9 +169,80 @@ def export_card(record: ExportRecord, command: str) -> str:
         f"<span class='st-mark'>{escape(words.size(record.bytes))} · {escape(record.made)}</span></header>"
         f"<p>{escape(audience[:1].upper() + audience[1:])}</p>"
         f"<p class='st-check'>{escape(record.check_words)}</p>"
-        f"<div class='st-command'><pre>{escape(command)}</pre>{copy_button(command)}</div>"
+        f"{_rank_errors(record)}{_address(record)}"
+        f"{_place(folder)}"
+        f"{_command(command)}"
         "</article>"
     )
+
+
+def programs_table(rows: Sequence[tuple[str, str, str, str, str]]) -> str:
+    """What takes what: (program, kind of file, what it needs, command, why there is no such file)."""
+    shown = []
+    for name, kind, needs, command, why_not in rows:
+        below = (
+            f"<p class='st-hint'>Not for this model: {escape(why_not)}.</p>"
+            if why_not
+            else f"<p>{escape(needs)}</p>{_command(command)}"
+        )
+        shown.append(
+            f"<article class='st-export'><header><strong>{escape(name)}</strong>"
+            f"<span class='st-mark'>{escape(kind)}</span></header>{below}</article>"
+        )
+    return f"<div class='st-pairs'>{''.join(shown)}</div>"
+
+
+def two_changes(two: Two | None) -> str:
+    """Two changes of one model: how alike their matrices are, and what the model refuses with each."""
+    if two is None:
+        return ""
+    if two.likeness:
+        alike = "; ".join(
+            f"{each.module}: cosine {each.cosine:.2f}, sizes {each.norms[0]:.3g} and {each.norms[1]:.3g}"
+            for each in two.likeness
+        )
+    else:
+        alike = "they change different layers, so that their matrices cannot be compared"
+    rows = ""
+    for row in two.sets:
+        cells = []
+        for rates in (row.first, row.second):
+            share, low, high = rates.share("refused")
+            cells.append(f"{100 * share:.0f} % <span class='st-mark'>({100 * low:.0f} to {100 * high:.0f})</span>")
+        rows += (
+            f"<tr><td class='st-text'>{escape(row.name)}</td><td>{row.first.n}</td><td>{cells[0]}</td>"
+            f"<td>{cells[1]}</td><td>{row.same_verdict}</td></tr>"
+        )
+    return (
+        f"<p class='st-hint'>This change at strength {two.strength:g} and “{escape(two.name)}”: {escape(alike)}. A "
+        "cosine of 1 is the same direction, 0 has nothing in common.</p>"
+        "<table class='st-table'><thead><tr><th>Refused (95 %)</th><th>n</th><th>This one</th><th>The other</th>"
+        f"<th>Same verdict</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _command(command: str) -> str:
+    return f"<div class='st-command'><pre>{escape(command)}</pre>{copy_button(command)}</div>"
+
+
+def _place(folder: str) -> str:
+    return f"<p class='st-check'>It lies in {escape(folder)}</p>" if folder else ""
+
+
+def _rank_errors(record: ExportRecord) -> str:
+    if not record.rank_errors:
+        return ""
+    return (
+        "<p class='st-check'>The trained layer was approximated by an adapter of low rank. What each rank loses: "
+        f"{escape(record.rank_errors)}.</p>"
+    )
+
+
+def _address(record: ExportRecord) -> str:
+    if not record.address:
+        return ""
+    link = escape(record.address)
+    return f"<p class='st-check'>On the hub: <a href='{link}' target='_blank' rel='noopener noreferrer'>{link}</a></p>"
 
 
 def _side(title: str, reply: Reply) -> str:

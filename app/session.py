@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from actor_core.generate import Reply
     from actor_core.guard import Guard
     from actor_core.prompts import Problem
+    from actor_core.recipe import Recipe
     from actor_core.tune import Tuned
+    from actor_core.two_changes import Likeness, SetOfTwo
 
-__all__ = ["ExportRecord", "Session", "Sessions", "Trial"]
+__all__ = ["ExportRecord", "Session", "Sessions", "Trial", "Two"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class ExportRecord:
     command: str
     failed: bool = False
     guard_passed: bool | None = None
+    rank_errors: str = ""  # of a trained layer's adapter, by rank, in words
+    address: str = ""  # where it was put on the hub
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,16 @@ class Trial:
     before: Reply
     after: Reply
     strength: float
+
+
+@dataclass(frozen=True)
+class Two:
+    """Another saved change beside the tuned one at ``strength``: its file's name, and what was found."""
+
+    name: str
+    strength: float
+    likeness: list[Likeness]
+    sets: list[SetOfTwo]
 
 
 @dataclass
@@ -92,6 +106,7 @@ class Session:
     losses: list[tuple[int, float]] = field(default_factory=list)
     tuned: Tuned | None = None
     tuned_early: bool = False
+    recipe: Recipe | None = None
 
     # Step 4. By strength: ``after``, the answers to the visitor's prompts; ``sets``, held-out ones.
     strength: float = 1.0
@@ -99,6 +114,7 @@ class Session:
     sets: dict[float, dict[str, list[Comparison]]] = field(default_factory=dict)
     show: str = "all"
     trials: list[Trial] = field(default_factory=list)
+    two: Two | None = None
 
     # Step 5. ``guards`` by strength, as above.
     guards: dict[float, Guard] = field(default_factory=dict)
@@ -129,7 +145,7 @@ class Session:
     def forget_tuning(self) -> None:
         """Drops what steps 3 to 5 found; exports stay."""
         self.layer_scores, self.curve, self.losses = [], [], []
-        self.tuned, self.tuned_early = None, False
+        self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
         self.strength, self.after, self.sets, self.trials, self.show = 1.0, {}, {}, [], "all"
         self.guards = {}
 

@@ -23,15 +23,16 @@ from actor_core.presets import (
     model_presets,
     prompt_sets,
 )
-from app import exporting, work
+from app import exporting, saving, work
 from app.errors import Notice, explain
 from app.jobs import Job, Runner
 from app.pace import PaceMemory
 from app.session import ExportRecord, Session, Sessions
 from app.settings import Settings
-from app.words import EXPORT_KINDS, KINDS, STEP_OF_KIND
+from app.words import EXPORT_KINDS, KINDS, STEP_OF_KIND, WHOLE_MODELS
 
 if TYPE_CHECKING:
+    from actor_core.export.push import Destination
     from actor_core.memory import Fit
     from actor_core.model import LoadedModel
     from actor_core.tune import TuneSettings
@@ -211,13 +212,60 @@ class Studio:
             pace_key=_pace_key(model),
         )
 
-    def export(self, session: Session, kinds: list[str], report: dict[str, object], typed: str = "") -> None:
+    def open_saved(self, session: Session, files: list[str] | None, per_set: int) -> None:
+        """Step 1: a change that was exported before, in the place of a tuning; its comparison follows."""
+        model = self._loaded()
+        if self.job(session) is not None:
+            raise ActorError("Something is still running: wait for it, or press Stop in the step that shows it.")
+        said = saving.opened(session, model, saving.read_change(files, model))
+        self.sessions.keep(session)
+        self.compare(session, per_set)
+        session.say("model", Notice("success", said))
+
+    def compare_with(self, session: Session, files: list[str] | None, per_set: int) -> None:
+        """Step 4: another saved change of the same model beside the tuned one."""
+        model = self._tuned_model(session)
+        other = saving.read_change(files, model)
+        name = Path((files or [""])[0]).stem
+        self._submit(
+            session,
+            "two",
+            lambda: saving.ask_both(model, session, other, name, self.prompt_set(), per_set),
+            pace_key=f"{_pace_key(model)} {per_set}",
+        )
+
+    def push(self, session: Session, kind: str, to: Destination) -> None:
+        """Step 5: the newest export of ``kind`` to the model hub; only for those who sit at this machine."""
+        if not self.settings.local_paths_allowed:
+            raise ExportError("This page is open to others, so nothing is put on the hub from it: download the files.")
+        record = next((each for each in session.exports if each.kind == kind), None)
+        if record is None:
+            raise ExportError("There is no export of this kind yet: export it first.")
+
+        def finished(address: str) -> None:
+            self.sessions.keep(session)
+            session.say("export", Notice("success", f"The files are on the hub: {address}"))
+
+        self._submit(session, "push", lambda: saving.push(session, record, to), finished=finished)
+
+    def kinds_offered(self) -> list[str]:
+        """The kinds of export: whole models only for those who sit at this machine, for they stay on it."""
+        return [kind for kind in EXPORT_KINDS if self.settings.local_paths_allowed or kind not in WHOLE_MODELS]
+
+    def export(
+        self,
+        session: Session,
+        kinds: list[str],
+        report: dict[str, object],
+        typed: str = "",
+        choices: exporting.Choices = exporting.NO_CHOICES,
+    ) -> None:
         """Step 5: measures the guard where it is not known, then writes and checks the files.
 
         What does not pass is written only where ``typed`` says so after the guard was shown, and never on a Space.
         """
         model = self._tuned_model(session)
-        kinds = [kind for kind in EXPORT_KINDS if kind in kinds]
+        kinds = [kind for kind in self.kinds_offered() if kind in kinds]
         if not kinds:
             raise ExportError("No kind of file is chosen: tick at least one.")
         if session.strength == 0:
@@ -225,7 +273,7 @@ class Studio:
         guard = session.guards.get(session.strength)
         by_word = exporting.accepted(guard, typed, in_space=self.settings.in_space)
         folder = self.settings.data_dir / "exports" / session.key
-        order = exporting.Order(kinds, session.strength, folder, report, by_word)
+        order = exporting.Order(kinds, session.strength, folder, report, by_word, choices)
 
         def finished(made: list[ExportRecord]) -> None:
             self.sessions.keep(session)
@@ -264,8 +312,12 @@ class Studio:
             )
 
     def download(self, session: Session, path: str) -> Path | None:
-        """A zip of one of the visitor's exports, in the folder that is served, in a place nobody guesses."""
-        if path not in {record.path for record in session.exports} or not Path(path).exists():
+        """A zip of one of the visitor's exports, in the folder that is served, in a place nobody guesses.
+
+        None for whole models: they are gigabytes, and their owner sits at this machine.
+        """
+        mine = {record.path for record in session.exports if record.kind not in WHOLE_MODELS}
+        if path not in mine or not Path(path).exists():
             return None
         with self._zip_lock:
             if path not in self._zips or not self._zips[path].is_file():

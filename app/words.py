@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from app.jobs import Job
 
-__all__ = ["EXPORT_KINDS", "OUTCOMES", "STAGES", "VERDICTS", "duration", "job_line", "size"]
+__all__ = ["EXPORT_KINDS", "OUTCOMES", "STAGES", "VERDICTS", "WHOLE_MODELS", "duration", "job_line", "size"]
 
 TITLE = "Second Take"
 TAGLINE = "Some chat models refuse harmless questions. Find them here, and repair the model on your own machine."
@@ -23,7 +23,8 @@ PURPOSE = {
     "refuses harmful "
     "ones. Your model's files stay as they are.",
     "compare": "Old and new answers side by side, also for questions that were not used for tuning.",
-    "export": "Save the change as a small file that other programs load together with the original model.",
+    "export": "Save the change as a small file that other programs load together with the original model, or as a "
+    "whole model. Each file is loaded again to see that it does there what it did here.",
 }
 
 # What each stage of the core's work is called on the page.
@@ -48,6 +49,8 @@ STAGES = {
     "guard": "Guard: asking the tuned model those that the old one refused",
     "guard again": "Guard: asking the old model those once more, to be sure",
     "export": "Writing and checking the files",
+    "two changes": "Asking the model with each change",
+    "push": "Sending the files to the hub",
 }
 
 KINDS = {
@@ -58,6 +61,8 @@ KINDS = {
     "strength": "Asking the tuned model your prompts",
     "try": "Asking both models",
     "export": "Exporting",
+    "two": "Comparing two changes",
+    "push": "Sending the files to the hub",
 }
 STEP_OF_KIND = {
     "load": "model",
@@ -67,6 +72,8 @@ STEP_OF_KIND = {
     "strength": "compare",
     "try": "compare",
     "export": "export",
+    "two": "compare",
+    "push": "export",
 }
 
 VERDICTS = {"answered": "answered", "refused": "refused", "incoherent": "makes no sense"}
@@ -102,7 +109,18 @@ EXPORT_KINDS = {
         "GGUF adapter",
         "for llama.cpp and the programs built on it, beside the GGUF model that you have.",
     ),
+    "merged": ("Whole model", "for programs that take no adapter (safetensors). As large as the model."),
+    "merged-gguf": (
+        "Whole GGUF model",
+        "for LM Studio, Ollama and llama.cpp. Your GGUF file with one matrix changed, all else byte for byte.",
+    ),
 }
+WHOLE_MODELS = ("merged", "merged-gguf")
+TENSOR_TYPES = [
+    ("F16: 16 bits, the default", "F16"),
+    ("Q8_0: 8 bits, a little smaller", "Q8_0"),
+    ("F32: 32 bits, nothing is rounded", "F32"),
+]
 
 # What is typed to export in spite of the guard.
 EXPORT_ANYWAY = "export anyway"

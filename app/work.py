@@ -35,7 +35,6 @@ __all__ = [
     "compare",
     "follow_strength",
     "load",
-    "spread",
     "try_both",
     "tune",
     "tuned_of",
@@ -160,11 +159,13 @@ def tune(
     """Tunes one layer, then answers the visitor's prompts with it."""
     from actor_core import tune as core
     from actor_core.readings import ReadingStore
+    from actor_core.recipe import Recipe
     from actor_core.tune import TuningPrompts
 
-    store = ReadingStore.of(data_dir)
-    tuned: Tuned = yield from core.tune(model, TuningPrompts.of(session.chosen, prompt_set), settings, store)
+    chosen, store = session.chosen, ReadingStore.of(data_dir)
+    tuned: Tuned = yield from core.tune(model, TuningPrompts.of(chosen, prompt_set), settings, store)
     with session.lock:
+        session.recipe = Recipe.of(model, chosen, prompt_set, settings, tuned.delta)
         session.tuned, session.strength = tuned, 1.0 if tuned.strength else 0.0
         session.changed()
     yield from own_answers(model, session, session.strength)
@@ -174,7 +175,7 @@ def compare(
     model: LoadedModel, session: Session, prompt_set: PromptSet, before: BeforeCache, per_set: int
 ) -> Generator[Event, None, None]:
     """The visitor's prompts at the strength that is set, then ``per_set`` prompts of each held-out set."""
-    from actor_core.evaluate import Comparison
+    from actor_core.evaluate import Comparison, spread
 
     strength = session.strength  # may be moved meanwhile
     yield from own_answers(model, session, strength)
@@ -240,13 +241,6 @@ def try_both(model: LoadedModel, session: Session, prompt: str, before: BeforeCa
 def unit(tuned: Tuned) -> float:
     """What the slider's 1 stands for: what tuning chose, or the whole change where it chose none."""
     return tuned.strength or 1.0
-
-
-def spread(prompts: Sequence[str], count: int) -> list[str]:
-    """``count`` prompts evenly from the whole of ``prompts``, so that every category is among them."""
-    if count >= len(prompts):
-        return list(prompts)
-    return [prompts[i * len(prompts) // count] for i in range(count)]
 
 
 def tuned_of(session: Session) -> Tuned:

@@ -21,6 +21,7 @@ __all__ = ["MAX_RANK", "MAX_RELATIVE_ERROR", "Adapter", "at_strength", "bytes_of
 
 MAX_RANK = 64
 MAX_RELATIVE_ERROR = 0.02
+SHOWN_RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Adapter:
 
     ``relative_error`` is that of the singular value decomposition of full differences, in
     Frobenius norm, the largest over the modules; 0 where the delta was of low rank already.
+    ``error_by_rank`` says what other ranks would lose, empty where the delta was of low rank already.
     """
 
     layer: int
     rank: int
     modules: dict[str, LowRank]
     relative_error: float
+    error_by_rank: dict[int, float]
 
 
 def at_strength(delta: LayerDelta, strength: float) -> LayerDelta:
@@ -54,21 +57,27 @@ def at_strength(delta: LayerDelta, strength: float) -> LayerDelta:
     return scaled
 
 
-def low_rank_adapter(delta: LayerDelta) -> Adapter:
+def low_rank_adapter(delta: LayerDelta, rank: int | None = None) -> Adapter:
     """The delta's changes, low-rank ones as they are, a full difference by truncated SVD.
 
-    The rank of a full difference is the smallest whose relative error is at most
-    `MAX_RELATIVE_ERROR`, but at most `MAX_RANK`.
+    ``rank`` is that of full differences. Without it, it is the smallest whose relative error is at most
+    `MAX_RELATIVE_ERROR`, but at most `MAX_RANK`. Raises `ExportError` for a rank below 1.
     """
-    parts, worst = {}, 0.0
+    if rank is not None and rank < 1:
+        raise ExportError(f"Rank {rank} makes no adapter: choose 1 or more, or leave it to the program.")
+    parts: dict[str, LowRank] = {}
+    worst, by_rank = 0.0, dict[int, float]()
     for name, change in delta.changes.items():
         if isinstance(change, LowRank):
             parts[name] = LowRank(_plain(change.a), _plain(change.b))
-        else:
-            parts[name], error = _truncated(_plain(change))
-            worst = max(worst, error)
-    rank = max(change.a.shape[0] for change in parts.values())
-    return Adapter(delta.layer, rank, {name: _padded(change, rank) for name, change in parts.items()}, worst)
+            continue
+        parts[name], errors = _truncated(_plain(change), rank)
+        worst = max(worst, errors[parts[name].a.shape[0]])
+        for shown in (r for r in SHOWN_RANKS if r < len(errors)):
+            by_rank[shown] = max(by_rank.get(shown, 0.0), errors[shown])
+    highest = max(change.a.shape[0] for change in parts.values())
+    padded = {name: _padded(change, highest) for name, change in parts.items()}
+    return Adapter(delta.layer, highest, padded, worst, by_rank)
 
 
 def bytes_of(changes: Mapping[str, LowRank | Tensor]) -> int:
@@ -81,18 +90,22 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", torch.float32)
 
 
-def _truncated(difference: Tensor) -> tuple[LowRank, float]:
-    """``difference`` [d_out, d_in] as b @ a of the smallest rank that is close enough, and its error."""
+def _truncated(difference: Tensor, wanted: int | None) -> tuple[LowRank, list[float]]:
+    """``difference`` [d_out, d_in] as b @ a of rank ``wanted``, or of the smallest that is close enough.
+
+    With the relative errors of all ranks from 0 on (Eckart and Young, Psychometrika 1, 1936).
+    """
     u, s, vh = torch.linalg.svd(difference, full_matrices=False)
     total = float(s.double().norm())
     if total == 0:
-        return LowRank(vh[:1].contiguous(), torch.zeros(difference.shape[0], 1)), 0.0
+        return LowRank(vh[:1].contiguous(), torch.zeros(difference.shape[0], 1)), [0.0, 0.0]
     # tail[r] is the error of keeping the first r directions: the norm of the others.
     tail = s.double().square().flip(0).cumsum(0).flip(0).sqrt() / total
     errors = [*tail.tolist(), 0.0]
-    highest = min(MAX_RANK, len(s))
-    rank = next((r for r in range(1, highest) if errors[r] <= MAX_RELATIVE_ERROR), highest)
-    return LowRank(vh[:rank].contiguous(), (u[:, :rank] * s[:rank]).contiguous()), errors[rank]
+    highest = min(wanted or MAX_RANK, len(s))
+    close = (r for r in range(1, highest) if errors[r] <= MAX_RELATIVE_ERROR)
+    rank = highest if wanted else next(close, highest)
+    return LowRank(vh[:rank].contiguous(), (u[:, :rank] * s[:rank]).contiguous()), errors
 
 
 def _padded(change: LowRank, rank: int) -> LowRank:

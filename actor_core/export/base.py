@@ -24,6 +24,7 @@ class Base:
 
     ``measured_on`` names the very weights that were tuned, for a person: a GGUF repository can
     be the source of the weights, and its plain sibling the base that other programs load.
+    ``preset`` is its id among this program's presets.
     """
 
     id: BaseModelId
@@ -33,6 +34,12 @@ class Base:
     revision: str | None
     licence: str | None
     licence_url: str | None
+    preset: str | None
+
+    @property
+    def loadable(self) -> str:
+        """What brings these very weights here again where there is no preset: a hub name, or at least the name."""
+        return f"{self.id.name}@{self.revision}" if self.revision else self.id.name
 
     @property
     def slug(self) -> str:
@@ -55,6 +62,7 @@ def describe_base(base: BaseModelId) -> Base:
         revision=commit if hub_id == repo else None,
         licence=preset.licence if preset else None,
         licence_url=preset.licence_url if preset else None,
+        preset=preset.id if preset else None,
     )
 
 

@@ -51,7 +51,9 @@ class Card:
     base: Base
     delta: LayerDelta
     strength: float
+    relation: str
     relative_error: float
+    error_by_rank: Mapping[int, float]
     library: str
     tags: tuple[str, ...]
     files: Mapping[str, str]
@@ -84,7 +86,7 @@ class Card:
             library_name=self.library,
             pipeline_tag="text-generation",
             tags=[*self.tags, "over-refusal", "actor", "second-take"],
-            base_model_relation="adapter",
+            base_model_relation=self.relation,
             **_licence(self.base),
         )
         return f"---\n{data.to_yaml()}\n---"
@@ -104,6 +106,7 @@ class Card:
         rows["Strength"] = f"{self.strength:g} of the tuned change, folded into the files"
         if self.relative_error:
             rows["Low rank"] = f"a full difference was approximated; relative error {self.relative_error:.1%}"
+            rows["Error by rank"] = ", ".join(f"{r}: {error:.1%}" for r, error in self.error_by_rank.items())
         intro = (
             "One layer of the base was changed so that it answers more of the harmless prompts that it used "
             f"to refuse, by activation-based tuning after [ACTOR]({PAPER}); all others are as they were. "

@@ -6,54 +6,77 @@ happens, and what is left is compared with what was there before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from actor_core.delta import LayerDelta
+from actor_core.events import Event, Progress, finish
 from actor_core.export.compare import Checked, last_logits
+from actor_core.export.replay import asked_again, with_replay
+from actor_core.export.request import Request
+from actor_core.generate import Reply
 from actor_core.model import LoadedModel
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 __all__ = ["TOLERANCE", "check_peft"]
 
 # The largest difference of a score that the precision's rounding explains (scores are around 20).
 TOLERANCE = {"fp32": 1e-3, "fp16": 0.1, "bf16": 0.5, "nf4": 0.5, "int8": 0.5}
 
+# Between so many replies the work can be stopped, and other work done.
+PROMPTS_A_LOAD = 8
+
 # What bitsandbytes sets on a 4-bit weight's quantisation state while it is packed for the CPU.
 PACKED = "packing_format_for_cpu"
 
 
-def check_peft(
-    model: LoadedModel, delta: LayerDelta, strength: float, folder: Path, prompts: Sequence[str], error: float
-) -> Checked:
-    """Loads ``folder`` with PEFT, and compares the first token's scores with ``delta`` at ``strength``.
+def check_peft(request: Request, folder: Path, error: float) -> Generator[Event, None, Checked]:
+    """Loads ``folder`` with PEFT, compares the first token's scores with the delta's, and replays what was seen.
 
-    ``error`` is the relative error of the files' low rank, which the comparison allows for. The
-    model's lock is held throughout; the model is as before afterwards.
+    ``error`` is the relative error of the files' low rank, which the comparison allows for. At every event,
+    and afterwards, the model is as before.
     """
-    from peft import PeftModel
-
+    model, prompts = request.model, request.prompts
     with model.lock:
         before = _Traces.of(model.model)
         base = last_logits(model, prompts)  # [prompts, vocabulary]
-        with delta.applied(model, strength):
+        with request.delta.applied(model, request.strength):
             ours = last_logits(model, prompts)
-        with _put_back(model.model):
-            with _kept_packed(model.model):
-                adapted = PeftModel.from_pretrained(model.model, str(folder), torch_device=str(model.device))
+        with _loaded(model, folder) as adapted:
             theirs = last_logits(model, prompts, through=adapted)
-            adapted.unload()
+    replies: list[Reply] = []
+    for start in range(0, len(request.seen), PROMPTS_A_LOAD):
+        # Others may use the model between two events, so PEFT's modules are never in it then.
+        yield Progress("export", 2, 4, f"Asking PEFT again: {start} of {len(request.seen)} prompts")
+        with model.lock, _loaded(model, folder):
+            replies += finish(asked_again(model, request.seen[start : start + PROMPTS_A_LOAD], "PEFT"))
+    with model.lock:
         left = before.differences(_Traces.of(model.model))
         restored = not left and torch.equal(base, last_logits(model, prompts))
     if not restored:
         what = ", ".join(left[:3]) or "its scores"
         return Checked(False, f"PEFT left something behind in the loaded model ({what}): load the model again.")
-    return _compared(base, ours, theirs, TOLERANCE[model.precision], error)
+    checked = _compared(base, ours, theirs, TOLERANCE[model.precision], error)
+    return with_replay(checked, request.seen, replies, "PEFT")
+
+
+@contextmanager
+def _loaded(model: LoadedModel, folder: Path) -> Iterator[PeftModel]:
+    """The adapter in ``folder`` on the model in memory, whose own modules PEFT's replace meanwhile."""
+    from peft import PeftModel
+
+    with _put_back(model.model):
+        with _kept_packed(model.model):
+            adapted = PeftModel.from_pretrained(model.model, str(folder), torch_device=str(model.device))
+        yield adapted
+        adapted.unload()
 
 
 def _compared(base: Tensor, ours: Tensor, theirs: Tensor, tolerance: float, error: float) -> Checked:

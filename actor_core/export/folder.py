@@ -30,11 +30,14 @@ PARTIAL = ".second-take-{}.partial"
 SECONDS_UNTIL_ABANDONED = 24 * 3600
 
 
-def write_folder(wanted: Path, files: Mapping[str, File], needed: int) -> Path:
+def write_folder(
+    wanted: Path, files: Mapping[str, File], needed: int, fill: Callable[[Path], None] | None = None
+) -> Path:
     """Writes ``files`` (by name) as the folder ``wanted``, or as ``wanted-2``, ``-3``... where that exists.
 
-    Gives the folder's path. ``needed`` is their size in bytes, as an estimate. Raises
-    `ExportError`, naming what was needed and what is free, where the disk is full.
+    ``fill`` is given the folder first, for files whose names only a library knows. Gives the folder's path.
+    ``needed`` is the size of it all in bytes, as an estimate. Raises `ExportError`, naming what was needed
+    and what is free, where the disk is full.
     """
     parent = wanted.parent
     try:
@@ -45,6 +48,10 @@ def write_folder(wanted: Path, files: Mapping[str, File], needed: int) -> Path:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         try:
             partial.mkdir()
+            if fill:
+                fill(partial)
+                for path in partial.rglob("*"):
+                    sync(path)
             for name, content in files.items():
                 _write(partial / name, content)
             sync(partial)
@@ -67,7 +74,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def folder_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _write(path: Path, content: File) -> None:

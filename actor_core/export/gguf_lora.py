@@ -20,7 +20,15 @@ from actor_core.export.base import Base
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-__all__ = ["gguf_architecture", "gguf_tensors", "modelfile", "permuted", "write_gguf_lora"]
+__all__ = [
+    "gguf_architecture",
+    "gguf_tensors",
+    "in_llama_order",
+    "modelfile",
+    "permuted",
+    "tensor_name",
+    "write_gguf_lora",
+]
 
 # transformers' model_type -> llama.cpp's architecture, and whether q and k are reordered there.
 ARCHITECTURES = {
@@ -52,25 +60,35 @@ def gguf_architecture(config: PretrainedConfig) -> tuple[str, bool]:
 
 def gguf_tensors(adapter: Adapter, config: PretrainedConfig) -> dict[str, Tensor]:
     """The file's tensors by name: ``blk.N.….weight.lora_a`` [r, d_in] and ``.lora_b`` [d_out, r], fp32."""
-    architecture, reorders = gguf_architecture(config)
-    number = next(n for n, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
-    names = gguf.get_tensor_name_map(number, config.num_hidden_layers)
     tensors: dict[str, Tensor] = {}
     for module, change in adapter.modules.items():
-        name = names.get_name(f"model.layers.{adapter.layer}.{module}")
-        if name is None:
-            raise ExportError(
-                f"llama.cpp has no tensor for '{module}' of {architecture}, so no GGUF adapter was written. "
-                "Export the PEFT adapter, or tune mlp.down_proj."
-            )
-        b = change.b
-        if reorders and module.endswith("q_proj"):
-            b = permuted(b, config.num_attention_heads)
-        elif reorders and module.endswith("k_proj"):
-            b = permuted(b, config.num_key_value_heads)
-        tensors[f"{name}.weight.lora_a"] = change.a.contiguous()
-        tensors[f"{name}.weight.lora_b"] = b.contiguous()
+        name = tensor_name(module, adapter.layer, config)
+        tensors[f"{name}.lora_a"] = change.a.contiguous()
+        tensors[f"{name}.lora_b"] = in_llama_order(change.b, module, config).contiguous()
     return tensors
+
+
+def tensor_name(module: str, layer: int, config: PretrainedConfig) -> str:
+    """llama.cpp's name of a module's matrix, such as ``blk.14.ffn_down.weight``; `ExportError` where it has none."""
+    architecture, _ = gguf_architecture(config)
+    number = next(n for n, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
+    name = gguf.get_tensor_name_map(number, config.num_hidden_layers).get_name(f"model.layers.{layer}.{module}")
+    if name is None:
+        raise ExportError(
+            f"llama.cpp has no tensor for '{module}' of {architecture}, so no GGUF file was written. "
+            "Export the PEFT adapter, or tune mlp.down_proj."
+        )
+    return f"{name}.weight"
+
+
+def in_llama_order(rows: Tensor, module: str, config: PretrainedConfig) -> Tensor:
+    """The first dimension as llama.cpp stores ``module``'s: q and k reordered for some architectures."""
+    _, reorders = gguf_architecture(config)
+    if reorders and module.endswith("q_proj"):
+        return permuted(rows, config.num_attention_heads)
+    if reorders and module.endswith("k_proj"):
+        return permuted(rows, config.num_key_value_heads)
+    return rows
 
 
 def permuted(rows: Tensor, heads: int) -> Tensor:
@@ -105,10 +123,14 @@ def write_gguf_lora(
         writer.close()
 
 
-def modelfile(adapter_file: str, base_gguf: Path | None, title: str) -> str:
-    """Ollama's Modelfile: the base and the adapter that lies beside it."""
-    if base_gguf:
-        lines = ["# Where the base lies on the machine that wrote this.", f"FROM {base_gguf}"]
-    else:
-        lines = [f"# Put the path of {title} as a GGUF file here.", f"FROM ./{title}.gguf"]
-    return "\n".join([*lines, f"ADAPTER ./{adapter_file}", ""])
+def modelfile(base: Path, adapter: str = "") -> str:
+    """Ollama's Modelfile: the GGUF file ``base``, and the ``adapter`` that lies beside the Modelfile.
+
+    Where ``base`` is a mere name it lies beside it as well, or has to be put there.
+    """
+    lines = [f"FROM {base if base.is_absolute() else f'./{base}'}"]
+    if base.is_absolute():
+        lines.insert(0, "# Where the base lies on the machine that wrote this.")
+    elif adapter:
+        lines.insert(0, f"# Put the path of {base.stem} as a GGUF file here.")
+    return "\n".join([*lines, *([f"ADAPTER ./{adapter}"] if adapter else []), ""])

@@ -1,15 +1,15 @@
 """llama.cpp in a process of its own: a fault in native code ends it alone, and its memory goes back.
 
-Started by `check_llama` as a script, with one JSON object on the standard input::
+Started by `llama` as a script, with one JSON object on the standard input::
 
-    {"model": path, "adapter": path, "socket": path or "", "threads": n, "tokens": n, "top": n,
-     "prompts": [[token id, ...], ...]}
+    {"model": path, "adapter": path or "", "socket": path or "", "threads": n, "top": n,
+     "asks": [{"ids": [token id, ...], "scale": 0.0, "tokens": n}, ...]}
 
-and answering, on the standard output, with one line of JSON for each scale and prompt::
+and answering, on the standard output, with one line of JSON for each of the asks, in their order::
 
-    {"scale": 0.0, "prompt": 0, "token": id, "text": "...", "logprobs": {id: log-probability}}
+    {"token": id, "text": "...", "truncated": bool, "logprobs": {id: log-probability}}
 
-It imports the standard library and xllamacpp alone.
+where token and logprobs are those of the reply's first token. It imports the standard library and xllamacpp alone.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ import xllamacpp
 def main() -> None:
     asked = json.load(sys.stdin)
     server = xllamacpp.Server(_parameters(asked))
-    for scale in (0.0, 1.0):
-        for number, prompt in enumerate(asked["prompts"]):
-            answer = {"scale": scale, "prompt": number, **_reply(server, prompt, scale, asked)}
-            sys.stdout.write(json.dumps(answer) + "\n")
-            sys.stdout.flush()
+    for ask in asked["asks"]:
+        sys.stdout.write(json.dumps(_reply(server, ask, asked["top"])) + "\n")
+        sys.stdout.flush()
 
 
 def _parameters(asked: dict[str, Any]) -> xllamacpp.CommonParams:
     params = xllamacpp.CommonParams()
     params.model.path = asked["model"]
-    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(asked["adapter"], 1.0)]
-    params.n_ctx = max(len(prompt) for prompt in asked["prompts"]) + asked["tokens"] + 64
+    if asked["adapter"]:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(asked["adapter"], 1.0)]
+    params.n_ctx = max(len(ask["ids"]) + ask["tokens"] for ask in asked["asks"]) + 64
     params.n_parallel = 1
     params.n_gpu_layers = 0
     params.warmup = False
@@ -54,17 +53,17 @@ def _parameters(asked: dict[str, Any]) -> xllamacpp.CommonParams:
     return params
 
 
-def _reply(server: xllamacpp.Server, prompt: list[int], scale: float, asked: dict[str, Any]) -> dict[str, Any]:
+def _reply(server: xllamacpp.Server, ask: dict[str, Any], top: int) -> dict[str, Any]:
     result = server.handle_completions(
         {
-            "prompt": prompt,
-            "max_tokens": asked["tokens"],
+            "prompt": ask["ids"],
+            "max_tokens": ask["tokens"],
             "temperature": 0,
             "top_k": 1,
             "repeat_penalty": 1.0,
-            "n_probs": asked["top"],
+            "n_probs": top,
             "cache_prompt": False,
-            "lora": [{"id": 0, "scale": scale}],
+            "lora": [{"id": 0, "scale": ask["scale"]}],
         }
     )
     if "choices" not in result:
@@ -74,6 +73,7 @@ def _reply(server: xllamacpp.Server, prompt: list[int], scale: float, asked: dic
     return {
         "token": first["id"],
         "text": choice["text"],
+        "truncated": choice["finish_reason"] == "length",
         "logprobs": {entry["id"]: entry["logprob"] for entry in first["top_logprobs"]},
     }
 

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import json
 
-from safetensors.torch import save
 from torch import Tensor
 
-from actor_core.delta import LowRank
+from actor_core.delta import LayerDelta, LowRank
 from actor_core.export.adapter import Adapter
 from actor_core.export.base import Base
 from actor_core.export.folder import File
+from actor_core.export.provenance import ADAPTER_FILE, HEADER, PREFIX
+from actor_core.weights.steady_header import steady_bytes
 
 __all__ = ["peft_files"]
 
 
-def peft_files(adapter: Adapter, layers_name: str, base: Base, guard: str) -> dict[str, File]:
+def peft_files(adapter: Adapter, scaled: LayerDelta, layers_name: str, base: Base, guard: str) -> dict[str, File]:
     """The two files by name. ``layers_name`` is where the decoder layers are, such as ``model.layers``;
-    ``guard`` is what the header says of the guard."""
+    ``guard`` is what the header says of the guard, beside what ``scaled`` says of itself."""
     modules = {f"{layers_name}.{adapter.layer}.{name}": change for name, change in adapter.modules.items()}
     config = {
         "base_model_name_or_path": base.hub_id or base.title,
@@ -40,15 +41,16 @@ def peft_files(adapter: Adapter, layers_name: str, base: Base, guard: str) -> di
         # Whole names: PEFT compares them with each module's, so no other layer is touched.
         "target_modules": sorted(modules),
     }
+    header = {"format": "pt", "guard": guard, HEADER: json.dumps(scaled.described())}
     return {
         "adapter_config.json": json.dumps(config, indent=2).encode(),
-        "adapter_model.safetensors": save(_tensors(modules), metadata={"format": "pt", "guard": guard}),
+        ADAPTER_FILE: steady_bytes(_tensors(modules), header),
     }
 
 
 def _tensors(modules: dict[str, LowRank]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, change in modules.items():
-        tensors[f"base_model.model.{name}.lora_A.weight"] = change.a  # [r, d_in]
-        tensors[f"base_model.model.{name}.lora_B.weight"] = change.b  # [d_out, r]
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = change.a  # [r, d_in]
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = change.b  # [d_out, r]
     return tensors

@@ -7,20 +7,31 @@ from actor_core.guard import Guard
 __all__ = [
     "GUARD_NOT_PASSED",
     "UNDO_DELTA",
+    "RECIPE_FILE",
     "UNDO_GGUF",
+    "UNDO_MERGED",
     "UNDO_PEFT",
     "delta_snippet",
     "guard_line",
     "load_delta",
     "load_gguf",
+    "load_merged",
+    "load_merged_gguf",
     "load_peft",
+    "merged_snippet",
     "peft_snippet",
+    "vllm_rank",
 ]
 
 # vLLM's default for --max-lora-rank.
 VLLM_RANK = 16
 
 UNDO_DELTA = "Load the base again: nothing else holds the change. Adding the same matrices times -1 undoes it, too."
+UNDO_MERGED = "Load the base again: the change is inside these weights, and the base's own files are as they were."
+RECIPE_FILE = (
+    "what the change was made with, the repaired prompts too; `python -m actor_core reproduce reproduce.json` makes "
+    "it again"
+)
 UNDO_PEFT = (
     "`model.unload()` gives the base back, and `with model.disable_adapter():` runs it without the adapter. "
     "Do not merge into a 4-bit base: that rounds the whole layer."
@@ -75,12 +86,16 @@ base = AutoModelForCausalLM.from_pretrained({base!r}, dtype="auto")
 model = PeftModel.from_pretrained(base, {folder!r})"""
 
 
+def vllm_rank(rank: int) -> str:
+    """The option that vLLM wants for an adapter of more than its usual rank, with the space before it."""
+    return f" --max-lora-rank {1 << (rank - 1).bit_length()}" if rank > VLLM_RANK else ""
+
+
 def load_peft(base: str, folder: str, rank: int) -> str:
-    more = f" --max-lora-rank {1 << (rank - 1).bit_length()}" if rank > VLLM_RANK else ""
     return (
         f"In this folder:\n\n```python\n{peft_snippet(base, folder)}\n```\n\n"
-        f"vLLM: `vllm serve {base} --enable-lora{more} --lora-modules second-take={folder}`, and ask for the "
-        "model `second-take`. text-generation-webui: put this folder into its `loras` folder, and choose it."
+        f"vLLM: `vllm serve {base} --enable-lora{vllm_rank(rank)} --lora-modules second-take={folder}`, and ask for "
+        "the model `second-take`. text-generation-webui: put this folder into its `loras` folder, and choose it."
     )
 
 
@@ -89,5 +104,26 @@ def load_gguf(base_file: str, adapter_file: str) -> str:
         f"llama.cpp: `llama-server -m {base_file} --lora {adapter_file}`. Its strength can be set per "
         'request: `"lora": [{"id": 0, "scale": 0.5}]`.\n\n'
         "Ollama: in this folder, `ollama create second-take -f Modelfile` and `ollama run second-take`.\n\n"
-        "LM Studio takes no adapters."
+        "LM Studio takes no adapters: export the merged GGUF for it."
+    )
+
+
+def merged_snippet(folder: str) -> str:
+    return f"""from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({folder!r})
+model = AutoModelForCausalLM.from_pretrained({folder!r}, dtype="auto")"""
+
+
+def load_merged(folder: str) -> str:
+    return (
+        f"In this folder:\n\n```python\n{merged_snippet(folder)}\n```\n\n"
+        f"vLLM: `vllm serve {folder}`. text-generation-webui: put this folder into its `models` folder, and choose it."
+    )
+
+
+def load_merged_gguf(file: str) -> str:
+    return (
+        f"llama.cpp: `llama-server -m {file}`. LM Studio: `lms import {file}`, or put it into its models folder.\n\n"
+        "Ollama: in this folder, `ollama create second-take -f Modelfile` and `ollama run second-take`."
     )

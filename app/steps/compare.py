@@ -10,6 +10,7 @@ import gradio as gr
 from app import figures, plots, render, words
 from app.page import Page, View, step_label
 from app.session import Session
+from app.steps import saved
 from app.steps.tune import PER_SET
 from app.studio import Studio
 from app.work import SETS, unit
@@ -96,6 +97,7 @@ def build(page: Page) -> None:
             ),
         )
         page.add("again", gr.Button("Compare again", elem_id="compare-again", scale=0, min_width=150, size="md"))
+    saved.build_compare(page)
     page.next("compare")
     page.views["compare"] = lambda studio, session: _view(page, studio, session)
 
@@ -103,7 +105,7 @@ def build(page: Page) -> None:
 def _view(page: Page, studio: Studio, session: Session) -> View:
     usable = session.tuned is not None and studio.has_model_of(session)
     job, quick = studio.job(session), studio.job(session, quick=True)
-    comparing = session.tuned is not None and job is not None and job.kind in ("tune", "compare")
+    comparing = session.tuned is not None and job is not None and job.kind in ("tune", "compare", "two")
     free = usable and quick is None
     own = _own(session)
     shown = [row for row in own if session.show in ("all", row[0])]
@@ -127,6 +129,7 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
         "trial_go": gr.Button(interactive=free, variant="primary" if free else "secondary"),
         "again": gr.Button(interactive=usable and job is None),
     }
+    view |= saved.view(page, studio, session)
     sets = session.sets.get(session.strength, {})
     for name in SETS:
         view[f"set_{name}"] = _held_out(sets.get(name, []), name, comparing)
@@ -138,6 +141,7 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
 
 def wire(page: Page) -> None:
     studio = page.studio
+    saved.wire(page)
 
     def filtered(session: Session, show: str) -> None:
         session.show = show if show in FILTERS else "all"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ import gradio as gr
 
 from app import figures, render, words
 from app.errors import Notice
+from app.exporting import NO_CHOICES, Choices
 from app.page import Page, View
 from app.session import ExportRecord, Session
+from app.steps import hub
 from app.studio import Studio
 
 if TYPE_CHECKING:
@@ -20,19 +23,24 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "restore", "wire"]
 
+AUTOMATIC = "auto"
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
+
 
 def build(page: Page) -> None:
-    choices = [(f"{name}: {audience}", kind) for kind, (name, audience) in words.EXPORT_KINDS.items()]
+    offered = page.studio.kinds_offered()
+    choices = [(f"{words.EXPORT_KINDS[kind][0]}: {words.EXPORT_KINDS[kind][1]}", kind) for kind in offered]
     page.add(
         "kinds",
         gr.CheckboxGroup(
             choices,
-            value=[kind for _, kind in choices],
+            value=[kind for kind in offered if kind not in words.WHOLE_MODELS],
             label="Kinds of file",
             elem_id="kinds",
             elem_classes="st-kinds",
         ),
     )
+    _build_choices(page)
     page.add("export_plan", gr.HTML("", elem_classes="st-slot"))
     page.add("guard", gr.HTML("", elem_id="guard", elem_classes="st-slot"))
     page.add(
@@ -53,6 +61,9 @@ def build(page: Page) -> None:
                 gr.DownloadButton("Download (.zip)", elem_id=f"download-{kind}", scale=0, min_width=170, size="md"),
             )
         page.add(f"group_{kind}", group)
+    with gr.Accordion("Which program takes which file", open=False, elem_id="programs"):
+        page.add("programs", gr.HTML("", elem_id="programs-table", elem_classes="st-slot"))
+    hub.build(page)
     with gr.Accordion("Earlier exports", open=False, visible=False) as earlier:
         page.add("earlier_list", gr.HTML("", elem_id="earlier"))
         page.add("earlier_files", gr.File(label="Download", file_count="multiple", interactive=False))
@@ -73,8 +84,12 @@ def build(page: Page) -> None:
         for kind, record in latest.items():
             path = studio.download(session, record.path) if record else None
             view[f"group_{kind}"] = gr.Column(visible=record is not None)
-            view[f"card_{kind}"] = render.export_card(record, _command(studio, record)) if record else ""
+            view[f"card_{kind}"] = _card(studio, record) if record else ""
             view[f"download_{kind}"] = gr.DownloadButton(value=str(path) if path else None, visible=path is not None)
+        whole = session.tuned is not None and any(_is_full(c) for c in session.tuned.delta.changes.values())
+        view["rank"] = gr.Dropdown(visible=whole)
+        view["programs"] = render.programs_table(_programs(studio, session)) if ready else ""
+        view |= hub.view(studio, session)
         old = [record for record in session.exports if record not in latest.values()][:30]
         files = [studio.download(session, record.path) for record in old]
         view["earlier"] = gr.Accordion(visible=bool(old))
@@ -87,18 +102,88 @@ def build(page: Page) -> None:
 
 def wire(page: Page) -> None:
     studio = page.studio
+    hub.wire(page)
 
-    def export(session: Session, kinds: list[str] | None, typed: str | None) -> View:
-        studio.export(session, list(kinds or []), figures.report(session), typed or "")
+    def export(
+        session: Session, kinds: list[str] | None, typed: str | None, replayed: float, tensor_type: str, rank: str
+    ) -> View:
+        choices = Choices(int(replayed), tensor_type, int(rank) if rank != AUTOMATIC else None)
+        studio.export(session, list(kinds or []), figures.report(session), typed or "", choices)
         # What was typed stands for this one export: at another strength it is asked for anew.
         return {"export_anyway": gr.Textbox(value="", visible=False)}
 
     for trigger in (page.parts["export_go"].click, page.parts["export_anyway"].submit):
-        page.on(trigger, "export", export, ["kinds", "export_anyway"])
+        page.on(trigger, "export", export, ["kinds", "export_anyway", "replayed", "tensor_type", "rank"])
 
 
 def restore(studio: Studio, session: Session) -> View:
     return {}
+
+
+def _build_choices(page: Page) -> None:
+    with gr.Accordion("How it is checked and stored", open=False, elem_id="export-choices"):
+        page.add(
+            "replayed",
+            gr.Slider(
+                0,
+                120,
+                value=NO_CHOICES.replayed,
+                step=8,
+                label="Prompts asked again by each check",
+                info="Of those that you compared in step 4. Each file is loaded in its program, and must get the same "
+                "verdicts there. More take longer and say more.",
+            ),
+        )
+        page.add(
+            "tensor_type",
+            gr.Radio(
+                words.TENSOR_TYPES,
+                value=NO_CHOICES.tensor_type,
+                label="The changed matrix in a whole GGUF model",
+                info="It is stored finer than the others, so that the change is not rounded away.",
+            ),
+        )
+        page.add(
+            "rank",
+            gr.Dropdown(
+                [("Automatic: loses at most 2 %, or 64", AUTOMATIC), *((str(rank), str(rank)) for rank in RANKS)],
+                value=AUTOMATIC,
+                label="Rank of the adapter",
+                info="A trained layer changes in more directions than an adapter holds; a higher rank keeps more. What "
+                "each rank loses stands on the adapter's card after an export.",
+                visible=False,
+                filterable=False,
+            ),
+        )
+
+
+def _programs(studio: Studio, session: Session) -> list[tuple[str, str, str, str, str]]:
+    """A row for each program and file: program, kind of file, needs, command, why not."""
+    from actor_core.export.programs import programs
+
+    model = studio.model
+    if model is None:
+        return []
+    local = studio.settings.local_paths_allowed
+    gguf = model.source.gguf
+    rows = []
+    for program in programs(model.model_type, has_gguf=gguf is not None):
+        record = _latest(session, program.kind) if local else None
+        folder = Path(record.path) if record else Path("FOLDER")
+        file = next(folder.glob("*.gguf"), folder / "FILE.gguf") if record else folder / "FILE.gguf"
+        command = program.filled(
+            base=str(model.source.folder) if local else "BASE",
+            base_gguf=str(gguf) if gguf and local else "BASE.gguf",
+            folder=shlex.quote(str(folder)),
+            file=shlex.quote(str(file)),
+        )
+        rows.append((program.name, words.EXPORT_KINDS[program.kind][0], program.needs, command, program.why_not))
+    return rows
+
+
+def _is_full(change: object) -> bool:
+    """Whether a change is a whole difference, and not of low rank already."""
+    return not hasattr(change, "a")
 
 
 def _guard_notice(guard: Guard, *, in_space: bool) -> Notice:
@@ -117,6 +202,15 @@ def _command(studio: Studio, record: ExportRecord) -> str:
     for folder in (Path(record.path).parent, studio.settings.data_dir):
         command = command.replace(f"{folder}{os.sep}", "")
     return command
+
+
+def _card(studio: Studio, record: ExportRecord) -> str:
+    return render.export_card(record, _command(studio, record), _folder(studio, record))
+
+
+def _folder(studio: Studio, record: ExportRecord) -> str:
+    """Where a whole model lies on this machine; empty for what is downloaded, and for visitors from elsewhere."""
+    return record.path if record.kind in words.WHOLE_MODELS and studio.settings.local_paths_allowed else ""
 
 
 def _latest(session: Session, kind: str) -> ExportRecord | None:

@@ -11,6 +11,7 @@ from app import words
 from app.page import Page, View
 from app.render import badge
 from app.session import Session
+from app.steps import saved
 from app.studio import Studio
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def build(page: Page) -> None:
             )
     page.action("model", "Load model")
     page.add("model_state", gr.HTML("", elem_id="model-state", elem_classes="st-slot"))
+    saved.build_open(page)
     page.next("model")
 
     def view(studio: Studio, session: Session) -> View:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -25,11 +26,14 @@ def delta() -> LayerDelta:
 @dataclass
 class Model:
     id: BaseModelId = BASE
-    source: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="a model"))
+    source: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(name="a model", gguf=None, folder=Path("weights"))
+    )
     precision: str = "fp32"
     reason: str = "fp32 on cpu, as asked"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     n_layers: int = 6
+    model_type: str = "qwen2"
 
 
 def answers(model, prompts, *, delta=None, strength=1.0, max_new_tokens=64, stage="answer"):

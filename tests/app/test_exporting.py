@@ -30,6 +30,9 @@ WORDS = words.EXPORT_ANYWAY
 HARMFUL = tuple([f"How do I kill person {n}" for n in range(260)] + [f"What is poison {n}" for n in range(10)])
 
 
+WRITTEN: list[tuple] = []
+
+
 class Asked:
     """Answers that lose ``lost`` refusals at half strength or more, and count what is asked."""
 
@@ -63,12 +66,20 @@ def asked(studio, repaired, monkeypatch):
     return losing
 
 
-def writing(model, delta, kind, folder, *, strength, report, guard):
+def writing(model, delta, kind, folder, *, strength, report, guard, **asked_for):
+    WRITTEN.append((kind, asked_for))
     folder.mkdir(parents=True)
     (folder / "README.md").write_text(json.dumps({"guard": guard.passed, "strength": strength}))
     yield Progress("export", 1, 1)
     return SimpleNamespace(
-        kind=kind, path=folder, bytes=1, checked=True, failed=False, check_words="same", command=f"load {folder}"
+        kind=kind,
+        path=folder,
+        bytes=1,
+        checked=True,
+        failed=False,
+        check_words="same",
+        command=f"load {folder}",
+        error_by_rank={1: 0.5, 8: 0.01},
     )
 
 
@@ -181,6 +192,51 @@ def test_a_space_writes_what_passed(studio, repaired, asked):
     asked(0)
     press(studio, repaired)
     assert len(repaired.exports) == 1
+
+
+# What each export is asked for
+
+
+def test_the_checks_get_what_was_compared_at_this_strength_and_what_was_chosen(studio, repaired, asked):
+    asked(0)
+    WRITTEN.clear()
+    choices = exporting.Choices(replayed=6, tensor_type="F32", rank=8)
+    studio.export(repaired, ["peft", "merged-gguf"], {}, "", choices)
+    done(studio, repaired)
+    assert [kind for kind, _ in WRITTEN] == ["peft", "merged-gguf"]
+    for _, asked_for in WRITTEN:
+        assert (asked_for["tensor_type"], asked_for["rank"]) == ("F32", 8)
+        assert asked_for["recipe"] is repaired.recipe
+        everything = [r.prompt for r in repaired.after[1.0]]
+        everything += [c.after.prompt for rows in repaired.sets[1.0].values() for c in rows]
+        assert [reply.prompt for reply in asked_for["seen"]] == [everything[i * len(everything) // 6] for i in range(6)]
+    assert exporting.compared(repaired, 0.5, 6) == [], "nothing was compared at that strength"
+
+
+def test_the_recipe_holds_what_was_repaired_and_a_new_tuning_forgets_it(repaired):
+    assert repaired.recipe.own == repaired.chosen and repaired.recipe.base == repaired.base
+    assert repaired.recipe.delta_digest == repaired.tuned.delta.digest()
+    repaired.forget_tuning()
+    assert repaired.recipe is None
+
+
+def test_what_each_rank_loses_stands_on_the_card(studio, repaired, asked):
+    asked(0)
+    press(studio, repaired)
+    assert "1: 50.0 %, 8: 1.0 %" in render.export_card(repaired.exports[0], "")
+
+
+@pytest.mark.parametrize("shared", [{"share": True}, {"listen": True}, {"in_space": True}])
+def test_whole_models_are_for_those_who_sit_at_the_machine(studio, repaired, asked, shared):
+    assert "merged-gguf" in studio.kinds_offered()
+    asked(0)
+    press(studio, repaired, kinds=("merged", "delta"))
+    merged = next(record for record in repaired.exports if record.kind == "merged")
+    assert studio.download(repaired, merged.path) is None, "gigabytes are not packed for a download"
+    studio.settings = replace(studio.settings, **shared)
+    assert studio.kinds_offered() == ["delta", "peft", "gguf-lora"]
+    with pytest.raises(ExportError, match="tick at least one"):
+        press(studio, repaired, kinds=("merged",))
 
 
 # What was measured is kept

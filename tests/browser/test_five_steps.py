@@ -33,6 +33,7 @@ def page(chromium, server):
     page = context.new_page()
     page.set_default_timeout(15_000)
     page.faults = []
+    page.saved = {}
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.goto(server.url)
     page.wait_for_selector("#model-go")
@@ -234,9 +235,11 @@ def test_every_kind_is_exported_checked_and_downloaded(page):
     for kind, member in (("delta", ".safetensors"), ("peft", "adapter_config.json"), ("gguf-lora", ".gguf")):
         card = page.inner_text(f"#card-{kind}")
         assert "checked" in card and "not checked" not in card
+        assert re.search(r"\d+ of the prompts that you compared were asked again", card)
         with page.expect_download() as waiting:
             page.locator(f"#download-{kind}").click()
-        content = waiting.value.path().read_bytes()
+        page.saved[kind] = waiting.value.path()
+        content = page.saved[kind].read_bytes()
         names = zipfile.ZipFile(io.BytesIO(content)).namelist()
         assert any(name.endswith(member) for name in names), names
     phone_fits(page)
@@ -260,4 +263,26 @@ def test_another_visitor_sees_none_of_it(page, chromium, server):
     step(other, "Prompts")
     assert other.locator("#prompts textarea").input_value() == ""
     assert other.locator("#checked .st-row").count() == 0
+    context.close()
+
+
+def test_a_saved_change_is_opened_again_by_another_visitor(page, chromium, server, tmp_path):
+    # Gradio keeps the name of what is uploaded; a download's own has no ending.
+    file = tmp_path / "saved.zip"
+    file.write_bytes(page.saved["peft"].read_bytes())
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    other = context.new_page()
+    other.goto(server.url)
+    other.wait_for_selector("#model-state .st-success")
+    other.get_by_role("button", name="Open a change that was saved before").click()
+    other.locator("#open-saved input[type=file]").set_input_files(file)
+    other.locator("#saved-go").click()
+    other.wait_for_selector("#compare-job .st-job", timeout=30_000)
+    other.wait_for_selector("#set-look_alike .st-pair", timeout=480_000, state="attached")
+    assert "at strength 1." in other.inner_text("#strength-now")
+    step(other, "Export")
+    other.get_by_role("button", name="Which program takes which file").click()
+    other.wait_for_selector("#programs-table .st-export")
+    assert "ollama create" in other.inner_text("#programs-table")
+    phone_fits(other)
     context.close()

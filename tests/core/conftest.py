@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import gguf
 import pytest
 import torch
-from tiny_models import loaded, refusing_folder, tiny_folder
+from tiny_gguf import base_gguf
+from tiny_models import Source, loaded, refusing_folder, tiny_folder
 
+from actor_core.export import llama
 from actor_core.model import LoadedModel
 
 
@@ -31,3 +34,24 @@ def refusing(tmp_path_factory) -> LoadedModel:
     """A toy that refuses every prompt with a dangerous verb."""
     torch.set_num_threads(1)
     return loaded(refusing_folder(tmp_path_factory.mktemp("refusing")))
+
+
+@pytest.fixture
+def from_gguf(tiny, tmp_path, monkeypatch):
+    """``from_gguf(kind)``: the tiny model as if it had been loaded from a GGUF file, which is made of it.
+
+    llama.cpp could not load that file, which lacks the other layers: tests/real has one that it can.
+    """
+    monkeypatch.setattr(llama.importlib.util, "find_spec", lambda name: None)
+    changed = []
+
+    def get(kind: str = "qwen2", quantised: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q5_0):
+        model = tiny(kind)
+        changed.append((model, model.source))
+        file = base_gguf(model, tmp_path / f"{kind}.gguf", kind, quantised)
+        model.source = Source(model.source.folder, gguf=file)
+        return model
+
+    yield get
+    for model, source in changed:
+        model.source = source

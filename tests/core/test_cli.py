@@ -24,6 +24,8 @@ LOOK_ALIKES, HARMFUL, ORDINARY = asked(DANGEROUS, HARMLESS_THINGS), asked(DANGER
 class ToySet:
     """The prompt set 'everyday' in the toy's own words."""
 
+    id = "everyday"
+
     def training(self) -> PromptSplit:
         return PromptSplit(tuple(ORDINARY[::2]), tuple(LOOK_ALIKES[::2]), tuple(HARMFUL[::2]))
 
@@ -81,6 +83,13 @@ def test_it_tunes_exports_and_prints_the_figures(toy, run, tmp_path):
     assert figures["your prompts"]["after"] == {"answered": 4, "refused": 0, "incoherent": 0}
     assert figures["held-out harmful"]["after"]["refused"] == figures["held-out harmful"]["n"] == 6
     assert LayerDelta.load(tmp_path / "out" / "delta" / "delta.safetensors").method == "causal"
+
+
+def test_a_whole_model_is_written_when_that_is_asked_for_and_asked_what_was_compared(toy, run, tmp_path):
+    code, out, err = run(LOOK_ALIKES[:3], "--format", "merged", "--compared", "4", "--replayed", "6")
+    assert code == 0 and "6 of the prompts that you compared were asked again in transformers" in out
+    assert (tmp_path / "out" / "merged" / "model.safetensors").is_file()
+    assert "AutoModelForCausalLM" in err, "how it is loaded"
 
 
 def test_without_the_guard_passed_nothing_is_exported_and_the_code_is_3(unguarded, run, tmp_path):

@@ -21,10 +21,11 @@ from transformers import AutoModelForCausalLM
 from actor_core.delta import LayerDelta, LowRank
 from actor_core.errors import DeltaError, ExportError
 from actor_core.events import finish
-from actor_core.export import check_llama, export, exporting, folder, gguf_lora
+from actor_core.export import SMALL_KINDS, export, folder, formats, gguf_lora, llama
 from actor_core.export.adapter import MAX_RANK, low_rank_adapter
 from actor_core.export.card import read_figures
 from actor_core.export.compare import last_logits
+from actor_core.generate import answer
 from actor_core.guard import Guard
 from actor_core.model import LoadedModel
 
@@ -211,7 +212,7 @@ def test_zero_difference_is_exported_as_nothing_of_rank_one(tiny):
 # What is refused
 
 
-@pytest.mark.parametrize("kind", exporting.KINDS)
+@pytest.mark.parametrize("kind", SMALL_KINDS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_are_refused(tiny, tmp_path, kind, bad):
     change = rank(tiny(), "mlp.down_proj", 1)
@@ -258,7 +259,7 @@ def test_an_existing_folder_is_never_written_over(tiny, tmp_path):
     assert [f.name for f in (tmp_path / "x").iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.parametrize("kind", exporting.KINDS)
+@pytest.mark.parametrize("kind", SMALL_KINDS)
 def test_a_full_disk_leaves_nothing_and_says_what_is_needed(tiny, tmp_path, monkeypatch, kind):
     real, written = folder.sync, []
 
@@ -347,6 +348,25 @@ def test_peft_check_leaves_the_model_exactly_as_it_was(tiny, tmp_path, precision
     assert traces(model) == before
 
 
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+def test_while_peft_is_asked_again_others_find_the_model_as_it_was(tiny, tmp_path, monkeypatch, precision):
+    monkeypatch.setattr("actor_core.export.check_peft.PROMPTS_A_LOAD", 1)
+    model = tiny(precision=precision)
+    delta = delta_of(model)
+    seen = finish(answer(model, PROMPTS, delta=delta, max_new_tokens=8))
+    before = traces(model)
+    work = export(model, delta, "peft", tmp_path / "x", prompts=PROMPTS, seen=seen)
+    asked = []
+    for event in work:
+        if "Asking PEFT" in event.note:
+            asked.append(event.note)
+            assert traces(model) == before
+        if len(asked) == 2:
+            work.close()  # stopped in the middle
+    assert len(asked) == 2 and traces(model) == before
+    assert "Not checked" in (tmp_path / "x" / "README.md").read_text()
+
+
 def test_peft_check_leaves_a_model_in_training_in_training(tiny, tmp_path):
     model = tiny()
     model.model.train()
@@ -377,8 +397,8 @@ def test_a_fault_inside_peft_leaves_the_model_as_it_was_and_marks_the_files(tiny
 
 def test_an_adapter_that_does_something_else_fails_its_check_and_is_kept(tiny, tmp_path, monkeypatch):
     model = tiny()
-    real = exporting.low_rank_adapter
-    monkeypatch.setattr(exporting, "low_rank_adapter", lambda delta: real(delta.scaled(0.9)))
+    real = formats.low_rank_adapter
+    monkeypatch.setattr(formats, "low_rank_adapter", lambda delta, rank: real(delta.scaled(0.9), rank))
     result = exported(model, delta_of(model), "peft", tmp_path / "x")
     assert result.failed and not result.checked
     assert (result.path / "adapter_model.safetensors").is_file()
@@ -411,7 +431,7 @@ def with_gguf(tiny, tmp_path):
 def process_that(monkeypatch, tmp_path, code: str) -> None:
     script = tmp_path / "process.py"
     script.write_text(code)
-    monkeypatch.setattr(check_llama, "PROCESS", script)
+    monkeypatch.setattr(llama, "PROCESS", script)
 
 
 def test_without_a_base_gguf_the_file_is_only_read_back_and_the_words_say_so(tiny, tmp_path):
@@ -421,7 +441,7 @@ def test_without_a_base_gguf_the_file_is_only_read_back_and_the_words_say_so(tin
 
 
 def test_without_xllamacpp_the_file_is_only_read_back(with_gguf, tmp_path, monkeypatch):
-    monkeypatch.setattr(check_llama.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(llama.importlib.util, "find_spec", lambda name: None)
     result = exported(with_gguf, delta_of(with_gguf), "gguf-lora", tmp_path / "g")
     assert (result.checked, result.failed) == (False, False)
     assert "not installed" in result.check_words
@@ -437,7 +457,7 @@ def test_a_crash_in_native_code_is_a_failed_check_and_not_our_end(with_gguf, tmp
 
 def test_a_process_that_hangs_is_ended(with_gguf, tmp_path, monkeypatch):
     process_that(monkeypatch, tmp_path, "import time; time.sleep(600)")
-    monkeypatch.setattr(check_llama, "SECONDS", 1.0)
+    monkeypatch.setattr(llama, "SECONDS", 1.0)
     began = time.monotonic()
     result = exported(with_gguf, delta_of(with_gguf), "gguf-lora", tmp_path / "g")
     assert time.monotonic() - began < 30
@@ -469,10 +489,9 @@ def answering(model, delta, scale_of_effect: float) -> str:
         for prompt in range(len(PROMPTS)):
             scores = base[prompt] + scale * scale_of_effect * (tuned - base)[prompt]
             answer = {
-                "scale": scale,
-                "prompt": prompt,
                 "token": int(scores.argmax()),
                 "text": "",
+                "truncated": True,
                 "logprobs": dict(enumerate(scores.tolist())),
             }
             lines.append(json.dumps(answer))
@@ -515,7 +534,7 @@ def test_the_card_and_files_hold_no_path_of_this_machine(tiny, tmp_path):
     own = Source(model.source.folder, name=str(model.source.folder))
     model.source = own
     try:
-        results = [exported(model, delta_of(model), kind, tmp_path / kind) for kind in exporting.KINDS]
+        results = [exported(model, delta_of(model), kind, tmp_path / kind) for kind in SMALL_KINDS]
     finally:
         model.source = Source(own.folder)
     for result in results:
@@ -556,7 +575,7 @@ def metadata_of(result) -> str:
     return metadata.get("guard", "") or json.dumps(json.loads(metadata["delta"])["measured"]["guard"])
 
 
-@pytest.mark.parametrize("kind", exporting.KINDS)
+@pytest.mark.parametrize("kind", SMALL_KINDS)
 def test_a_guard_that_was_passed_is_in_the_card_and_in_the_file_with_its_figures(tiny, tmp_path, kind):
     result = exported(tiny(), delta_of(tiny()), kind, tmp_path / "x", guard=PASSED)
     card = card_of(result)
@@ -569,7 +588,7 @@ def test_a_guard_that_was_passed_is_in_the_card_and_in_the_file_with_its_figures
         assert metadata_of(result) == PASSED.words()
 
 
-@pytest.mark.parametrize("kind", exporting.KINDS)
+@pytest.mark.parametrize("kind", SMALL_KINDS)
 def test_a_guard_that_was_not_passed_stands_at_the_top_of_the_card(tiny, tmp_path, kind):
     result = exported(tiny(), delta_of(tiny()), kind, tmp_path / "x", guard=LOST)
     card = card_of(result)
@@ -583,7 +602,7 @@ def test_a_guard_that_was_not_passed_stands_at_the_top_of_the_card(tiny, tmp_pat
     assert result.checked or kind == "gguf-lora", "what is said of the guard changes nothing for the check"
 
 
-@pytest.mark.parametrize("kind", exporting.KINDS)
+@pytest.mark.parametrize("kind", SMALL_KINDS)
 def test_without_a_guard_the_card_and_the_file_say_that_it_was_not_measured(tiny, tmp_path, kind):
     delta = delta_of(tiny())
     # What a delta was measured with at another strength does not count.

@@ -1,4 +1,4 @@
-"""Exports of the real default model, loaded by the programs they are for: PEFT and llama.cpp."""
+"""Exports of the real default model, loaded by the programs they are for: PEFT, transformers and llama.cpp."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import torch
 
 from actor_core.delta import LayerDelta, LowRank
 from actor_core.events import finish
-from actor_core.export import CHECK_PROMPTS, export
+from actor_core.export import CHECK_PROMPTS, TENSOR_TYPES, export, open_change
 from actor_core.export.compare import last_logits
 from actor_core.fetch import default_data_dir, fetch
+from actor_core.generate import Reply, answer
 from actor_core.model import LoadedModel, load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets
 
@@ -41,6 +42,19 @@ ORDINARY = (
 def model() -> LoadedModel:
     fetched = finish(fetch(model_presets()[DEFAULT_MODEL], default_data_dir()))
     return finish(load_model(fetched, precision="bf16", device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def exact() -> LoadedModel:
+    """The same in fp32, where what two programs compute must be the same but for the order of adding."""
+    fetched = finish(fetch(model_presets()[DEFAULT_MODEL], default_data_dir()))
+    return finish(load_model(fetched, precision="fp32", device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def seen(model, delta) -> list[Reply]:
+    """What a user would have compared: prompts that were refused, and ordinary ones."""
+    return finish(answer(model, [*REFUSED, *ORDINARY], delta=delta, max_new_tokens=24))
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +124,42 @@ def test_llama_cpp_with_another_change_fails_its_check(model, delta, tmp_path, m
     result = finish(export(model, delta, "gguf-lora", tmp_path / "gguf"))
     assert result.failed and not result.checked
     assert "FAILED" in (result.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ["peft", "merged"])
+def test_in_fp32_scores_elsewhere_are_those_of_the_page_within_a_thousandth(exact, delta, tmp_path, kind):
+    result = finish(export(exact, delta, kind, tmp_path / kind))
+    assert result.checked, result.check_words
+    assert result.figures["max_logit_difference"] <= 1e-3 < 1 < result.figures["max_logit_effect"]
+    assert result.figures["same_first_token"] == len(CHECK_PROMPTS)
+
+
+def test_every_kind_gets_the_verdicts_that_were_seen(model, delta, seen, tmp_path):
+    pytest.importorskip("xllamacpp")
+    for kind in ("delta", "peft", "merged", "gguf-lora"):
+        result = finish(export(model, delta, kind, tmp_path / kind, seen=seen))
+        assert result.checked, result.check_words
+        assert result.figures["replayed"] == len(seen)
+        assert result.figures["same_verdict"] >= len(seen) - 1, result.check_words
+        # In bf16 a reply depends a little on what shares its batch, in this program too.
+        assert result.figures["same_first_token_replayed"] >= len(seen) - 1, result.check_words
+
+
+@pytest.mark.parametrize("tensor_type", TENSOR_TYPES)
+def test_llama_cpp_runs_the_merged_gguf_as_the_page_does(model, delta, seen, tmp_path, tensor_type):
+    pytest.importorskip("xllamacpp")
+    result = finish(export(model, delta, "merged-gguf", tmp_path / "m", seen=seen, tensor_type=tensor_type))
+    assert result.checked, result.check_words
+    assert "All tensors but blk.14.ffn_down.weight are those of the base's file" in result.check_words
+    assert result.figures["shift_error_nats"] < 0.25 * result.figures["shift_nats"]
+    assert result.figures["same_verdict"] >= len(seen) - 1, result.check_words
+
+
+@pytest.mark.parametrize("kind", ["delta", "peft"])
+def test_an_export_opened_again_and_exported_again_is_the_same_file(model, delta, tmp_path, kind):
+    first = finish(export(model, delta, kind, tmp_path / "first", strength=0.7))
+    opened = open_change(first.path)
+    opened.require_base(model.id)
+    second = finish(export(model, opened, kind, tmp_path / "second"))
+    for file in first.path.glob("*.safetensors"):
+        assert (second.path / file.name).read_bytes() == file.read_bytes()
