@@ -119,7 +119,7 @@ def read_reply_tokens(
 ) -> Generator[Event, None, Tensor]:
     """What enters `WRITER` of ``layer`` at each token of ``replies`` that is read on, shape [m, d_in].
 
-    In fp32 on the CPU. The last token of a reply is predicted and never read.
+    In fp32 on the CPU. The last token of a reply is predicted and never read, so one reply at least must have two.
     """
     spoken = [reply for reply in replies if len(reply.tokens) > 1]
     ids = [[*model.token_ids(reply.prompt), *reply.tokens[:-1]] for reply in spoken]
@@ -133,7 +133,7 @@ def read_reply_tokens(
             model.model(**batch.inputs(), use_cache=False)
         done += len(batch.rows)
         yield Progress("read", done, len(spoken))
-    return torch.cat(recorder.others) if recorder.others else torch.empty((0, int(recorder.writer.in_features)))
+    return torch.cat(recorder.others)
 
 
 def _draw_others(mask: Tensor, share: float, draw: torch.Generator) -> Tensor:

@@ -8,11 +8,12 @@ A set is a folder ``presets/prompts/<id>`` with
     pseudo_harmful.txt  requests that look harmful and are not
     harmful.txt         line n is the harmful twin of line n of pseudo_harmful.txt; further lines
                         have no twin
-    guard.txt           further harmful requests that nothing is tuned on or chosen by: they only
-                        count at the gate before an export. May be missing
+    guard.txt           further harmful requests for the gate before an export. May be missing
 
 A pair of twins is trained on as a whole or held out as a whole, by a hash of its words, so that
-neither the order of the files nor a prompt that is added moves another one across.
+neither the order of the files nor a prompt that is added moves another one across. What is held out
+is parted once more in the same way: settings are chosen and models compared on the one part, and the
+gate before an export asks the harmful prompts of the other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -31,6 +32,11 @@ __all__ = ["DEFAULT_PROMPT_SET", "Pair", "PromptSet", "PromptSplit", "prompt_set
 
 DEFAULT_PROMPT_SET = "everyday"
 HELD_OUT_SHARE = 0.25
+# Of what is held out. The default model refuses rather more than half of what the gate asks, and the gate needs 250.
+GUARD_SHARE = 0.65
+
+
+Side = Literal["training", "held out", "guard"]
 
 
 @dataclass(frozen=True)
@@ -64,29 +70,33 @@ class PromptSet:
     harmful_guard: tuple[str, ...] = ()
 
     def guard(self) -> tuple[str, ...]:
-        """The harmful prompts that the gate before an export asks: none of them was tuned on."""
-        return self.held_out().harmful + self.harmful_guard
+        """The harmful prompts that the gate before an export asks: nothing was tuned on them or chosen by them."""
+        return self._split("guard").harmful + self.harmful_guard
 
     def training(self) -> PromptSplit:
         """What may be tuned on, about three quarters."""
-        return self._split(held_out=False)
+        return self._split("training")
 
     def held_out(self) -> PromptSplit:
-        """What is only ever measured on, about a quarter."""
-        return self._split(held_out=True)
+        """What settings are chosen by and models compared on, about a tenth, and a quarter of the ordinary ones."""
+        return self._split("held out")
 
-    def _split(self, held_out: bool) -> PromptSplit:
-        pairs = [p for p in self.pairs if _is_held_out(p.pseudo_harmful + "\n" + p.harmful) == held_out]
-        extra = [p for p in self.harmful_extra if _is_held_out(p) == held_out]
+    def _split(self, side: Side) -> PromptSplit:
+        pairs = [p for p in self.pairs if _side(p.pseudo_harmful + "\n" + p.harmful) == side]
+        extra = [p for p in self.harmful_extra if _side(p) == side]
+        of_benign = ("training",) if side == "training" else ("held out", "guard")  # the gate asks no ordinary prompt
         return PromptSplit(
-            benign=tuple(p for p in self.benign if _is_held_out(p) == held_out),
+            benign=tuple(p for p in self.benign if side != "guard" and _side(p) in of_benign),
             pseudo_harmful=tuple(p.pseudo_harmful for p in pairs),
             harmful=tuple([p.harmful for p in pairs] + extra),
         )
 
 
-def _is_held_out(words: str) -> bool:
-    return hashlib.sha256(words.encode()).digest()[0] < 256 * HELD_OUT_SHARE
+def _side(words: str) -> Side:
+    first, second = hashlib.sha256(words.encode()).digest()[:2]
+    if first >= 256 * HELD_OUT_SHARE:
+        return "training"
+    return "guard" if second < 256 * GUARD_SHARE else "held out"
 
 
 Name = Annotated[str, Field(min_length=1, max_length=60)]

@@ -98,7 +98,7 @@ def test_the_sliders_one_is_the_strength_that_tuning_chose(studio, repaired, mon
 
 
 def test_stop_keeps_the_last_step_of_the_training(studio, checked, monkeypatch):
-    def training(model, prompts, settings):
+    def training(model, prompts, settings, store):
         for step in range(1, 10_000):
             yield Step(step, 10_000, 1 / step, delta())
             time.sleep(0.002)

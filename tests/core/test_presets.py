@@ -190,8 +190,9 @@ def test_a_pair_never_straddles_the_split():
             )
         for kind in ("benign", "pseudo_harmful", "harmful"):
             assert not set(getattr(training, kind)) & set(getattr(held_out, kind))
-        assert len(training.pseudo_harmful) + len(held_out.pseudo_harmful) == len(each.pairs)
-        assert 0.15 < len(held_out.pseudo_harmful) / len(each.pairs) < 0.35
+        assert len(training.benign) + len(held_out.benign) == len(each.benign)
+        assert 0.65 < len(training.pseudo_harmful) / len(each.pairs) < 0.85
+        assert 0.05 < len(held_out.pseudo_harmful) / len(each.pairs) < 0.15
 
 
 def test_adding_a_prompt_moves_no_other_across_the_split():
@@ -202,13 +203,15 @@ def test_adding_a_prompt_moves_no_other_across_the_split():
     assert set(fewer.training().benign) <= set(everyday.training().benign)
 
 
-def test_the_guards_prompts_are_held_out_whole_and_nothing_else_is_measured_on_them(tmp_path: Path):
+def test_the_guard_asks_harmful_prompts_that_nothing_was_tuned_on_or_chosen_by(tmp_path: Path):
     mine = prompt_sets(prompt_set(tmp_path, guard__txt="g1\ng2\n"))["mine"]
-    assert mine.guard() == (*mine.held_out().harmful, "g1", "g2")
-    assert not {"g1", "g2"} & {*mine.training().harmful, *mine.held_out().harmful}
+    assert mine.guard()[-2:] == ("g1", "g2")
     everyday = prompt_sets()[DEFAULT_PROMPT_SET]
-    # The default model refuses about six of ten, and the gate asks for 250 that were refused.
-    assert len(everyday.guard()) >= 450 and not set(everyday.guard()) & set(everyday.training().harmful)
+    sides = [everyday.training().harmful, everyday.held_out().harmful, everyday.guard()]
+    every = [prompt for side in sides for prompt in side]
+    assert len(every) == len(set(every)) == len(everyday.pairs) + len(everyday.harmful_extra + everyday.harmful_guard)
+    # The default model refuses rather more than half, and the gate asks for 250 that were refused.
+    assert 500 <= len(everyday.guard()) <= 600
 
 
 def test_a_guards_prompt_that_is_in_another_file_too_is_an_error(tmp_path: Path):
