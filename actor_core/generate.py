@@ -64,17 +64,25 @@ def answer(
             with delta.applied(model, strength) if delta else nullcontext():
                 prefix = read_prefix(model, batch)
         cache = spread(prefix, batch)
-        while generated.shape[1] < max_new_tokens and not bool(_ended(model, generated).all()):
+        while batch.rows and generated.shape[1] < max_new_tokens:
             wanted = min(TOKENS_BETWEEN_STOPS, max_new_tokens - generated.shape[1])
             with delta.applied(model, strength) if delta else nullcontext():
                 generated = _continued(model, batch, generated, cache, wanted)
+            over = _ended(model, generated) | (generated.shape[1] >= max_new_tokens)
+            newest = {
+                row: _reply(model, prompts[row], tokens)
+                for row, tokens, is_over in zip(batch.rows, generated.tolist(), over.tolist(), strict=True)
+                if is_over
+            }
             yield Progress(stage, len(replies), len(prompts))
-        newest = {
-            row: _reply(model, prompts[row], tokens)
-            for row, tokens in zip(batch.rows, generated.tolist(), strict=True)
-        }
-        replies.update(newest)
-        yield Replied(len(replies), len(prompts), tuple(newest.values()))
+            if not newest:
+                continue
+            # A refusal is short: replies that have ended make room, and only the others go on.
+            going_on = (~over).nonzero().flatten()
+            batch, generated = batch.only(going_on), generated[going_on]
+            cache.batch_select_indices(going_on)
+            replies.update(newest)
+            yield Replied(len(replies), len(prompts), tuple(newest.values()))
     return [replies[row] for row in range(len(prompts))]
 
 

@@ -58,6 +58,11 @@ class Batch:
     position_ids: Tensor  # [batch, tokens]
     prefix: int = 0
 
+    def only(self, places: Tensor) -> Batch:
+        """The rows at ``places`` [n], with the same padding."""
+        columns = (self.input_ids[places], self.attention_mask[places], self.position_ids[places])
+        return Batch(tuple(self.rows[place] for place in places.tolist()), *columns, self.prefix)
+
     def inputs(self) -> dict[str, Tensor]:
         return {
             "input_ids": self.input_ids,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import CONFIGS, END, PROMPTS, hooks, random_delta
+from tiny_models import CONFIGS, DANGEROUS, END, HARMLESS, PROMPTS, THINGS, VICTIMS, asked, hooks, random_delta
 
 from actor_core import generate as module
 from actor_core.events import Progress, Replied, finish
@@ -129,3 +129,21 @@ def test_a_prompt_asked_after_other_turns_is_answered_as_the_whole_conversation_
 
 def test_no_prompts_give_no_replies(tiny):
     assert finish(answer(tiny(), [])) == []
+
+
+def test_replies_that_have_ended_make_room_for_the_others(refusing, monkeypatch):
+    """A refusal is short; rows of it must not run on beside an answer that is not."""
+    prompts = asked(DANGEROUS, VICTIMS)[:3] + asked(HARMLESS, THINGS)[:3]
+    alone = [finish(answer(refusing, [prompt], max_new_tokens=40))[0] for prompt in prompts]
+    batches = []
+    monkeypatch.setattr(module, "TOKENS_BETWEEN_STOPS", 2)
+    run = module._continued
+    monkeypatch.setattr(
+        module, "_continued", lambda model, batch, *rest: batches.append(len(batch.rows)) or run(model, batch, *rest)
+    )
+    together = finish(answer(refusing, prompts, max_new_tokens=40))
+    assert [reply.text for reply in together] == [reply.text for reply in alone]
+    assert [reply.tokens for reply in together] == [reply.tokens for reply in alone]
+    lengths = [-(-len(reply.tokens) // module.TOKENS_BETWEEN_STOPS) for reply in alone]
+    assert len(set(lengths)) > 1, "the toy's replies are all as long"
+    assert batches == [sum(length > n for length in lengths) for n in range(max(lengths))]
