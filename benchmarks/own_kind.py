@@ -26,6 +26,7 @@ from actor_core.events import finish
 from actor_core.generate import Reply, answer
 from actor_core.judge import Verdict
 from actor_core.model import LoadedModel
+from actor_core.readings import ReadingStore
 from actor_core.targets import drawn
 from actor_core.tune import TuneSettings, tune
 
@@ -109,7 +110,8 @@ def measured(
     beginning = f"| {kind.name} | {kind.refused} | {len(kind.own)} | {_share(before, 'answered')} |"
     try:
         prompts, _ = halved(tuning_prompts(kind.own))
-        tuned, seconds = timed(tune(model, prompts, TuneSettings(seed=options.seed, layer=options.layer)))
+        settings = TuneSettings(seed=options.seed, layer=options.layer)
+        tuned, seconds = timed(tune(model, prompts, settings, ReadingStore.of(options.data_dir)))
     except NothingToRepair:
         return f"{beginning} nothing to repair | {_share(Rates.of(harmful), 'refused')} | | | | | |", None
 

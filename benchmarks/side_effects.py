@@ -38,6 +38,7 @@ from actor_core.generate import Reply, answer
 from actor_core.judge import Verdict, judge
 from actor_core.model import LoadedModel
 from actor_core.presets import DEFAULT_PROMPT_SET, PromptSplit, prompt_sets
+from actor_core.readings import ReadingStore
 from actor_core.tune import TuneSettings, tune
 
 PROMPTS = Path(__file__).resolve().parent / "prompts"
@@ -82,7 +83,8 @@ def main() -> None:
     own = own_prompts(model, prompt_sets()[DEFAULT_PROMPT_SET], options.own)
     prompts, unseen = halved(tuning_prompts(own))
     try:
-        tuned, seconds = timed(tune(model, prompts, TuneSettings(seed=options.seed, layer=options.layer)))
+        settings = TuneSettings(seed=options.seed, layer=options.layer)
+        tuned, seconds = timed(tune(model, prompts, settings, ReadingStore.of(options.data_dir)))
     except NothingToRepair as nothing:
         print(nothing)
         return
