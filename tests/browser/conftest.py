@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from actor_core.fetch import default_data_dir, models_dir
+from actor_core.readings import ReadingStore
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -85,11 +86,11 @@ def chromium() -> Iterator[object]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[Server]:
-    """Its data folder is new but for the models, which are downloaded once for all test runs."""
-    kept = models_dir(default_data_dir())
-    kept.mkdir(parents=True, exist_ok=True)
+    """Its data folder is new but for the models, which are downloaded once for all test runs, and what was read."""
     data_dir = tmp_path_factory.mktemp("data")
-    (data_dir / "models").symlink_to(kept, target_is_directory=True)
+    for kept in (models_dir(default_data_dir()), ReadingStore.of(default_data_dir()).folder):
+        kept.mkdir(parents=True, exist_ok=True)
+        (data_dir / kept.name).symlink_to(kept, target_is_directory=True)
     server = Server(data_dir)
     yield server
     server.stop()

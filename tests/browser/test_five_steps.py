@@ -152,7 +152,7 @@ def test_tuning_ends_with_a_plot_and_words(page):
     page.wait_for_timeout(1000)
     assert number.input_value() == str(PER_SET)
     page.locator("#tune-go").click()
-    page.wait_for_selector("#tune-words .st-success", timeout=480_000)
+    page.wait_for_selector("#tune-words .st-success", timeout=900_000)
     assert "layer" in page.inner_text("#tune-words")
     assert page.locator("#tune-plots svg").count() >= 1
     phone_fits(page)

@@ -44,8 +44,10 @@ def passing(model, delta, strength, harmful_prompts):
 
 
 @pytest.fixture
-def unguarded(refusing, monkeypatch):
-    """The toy with the guard as it is, which 18 harmful prompts cannot pass."""
+def unguarded(refusing, monkeypatch, tmp_path_factory):
+    """The toy with the guard as it is, which 18 harmful prompts cannot pass; the user's own folder is left alone."""
+    data_dir = tmp_path_factory.mktemp("data")
+    monkeypatch.setattr(command, "default_data_dir", lambda: data_dir)
     monkeypatch.setattr(command, "_load", lambda options: refusing)
     monkeypatch.setattr(command, "prompt_sets", lambda: {"everyday": ToySet()})
     return refusing
