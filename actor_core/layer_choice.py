@@ -33,7 +33,7 @@ class Calibration:
 
     odds: RefusalOdds
     refused: tuple[str, ...]
-    replies: tuple[Reply, ...] = ()
+    replies: tuple[Reply, ...]
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,10 @@ class PromptSet:
     def _split(self, side: Side) -> PromptSplit:
         pairs = [p for p in self.pairs if _side(p.pseudo_harmful + "\n" + p.harmful) == side]
         extra = [p for p in self.harmful_extra if _side(p) == side]
-        of_benign = ("training",) if side == "training" else ("held out", "guard")  # the gate asks no ordinary prompt
+        # The gate asks no ordinary prompt, so its share of those is compared on.
+        of_benign = {"training": ("training",), "held out": ("held out", "guard"), "guard": ()}[side]
         return PromptSplit(
-            benign=tuple(p for p in self.benign if side != "guard" and _side(p) in of_benign),
+            benign=tuple(p for p in self.benign if _side(p) in of_benign),
             pseudo_harmful=tuple(p.pseudo_harmful for p in pairs),
             harmful=tuple([p.harmful for p in pairs] + extra),
         )
