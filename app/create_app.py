@@ -9,7 +9,7 @@ import gradio as gr
 from app import words
 from app.page import Page, View
 from app.session import STEPS, Session
-from app.steps import compare, export, model, prompts, tune
+from app.steps import compare, export, history, model, prompts, tune
 from app.studio import Studio
 
 __all__ = ["create_app"]
@@ -30,6 +30,9 @@ def create_app(studio: Studio) -> gr.Blocks:
             for name in STEPS:
                 with page.step(name):
                     BUILDERS[name].build(page)
+        if studio.history is not None:
+            history.build(page)
+            history.wire(page)
         for name in STEPS:
             BUILDERS[name].wire(page)
             if f"{name}_next" in page.parts:
