@@ -25,6 +25,8 @@ def create_app(studio: Studio) -> gr.Blocks:
             f"<header class='st-top'><h1>{words.TITLE}</h1><p>{words.TAGLINE}</p></header>",
             elem_classes="st-slot",
         )
+        if studio.history is not None:
+            history.build_notice(page)
         with gr.Tabs(selected=1, elem_id="steps", overflow_behavior="wrap") as steps:
             page.add("steps", steps)
             for name in STEPS:

@@ -116,7 +116,7 @@ class History:
             try:
                 return self._write_tuned(session) if session.tuned else self._write_draft(session)
             except (OSError, ActorError, ValueError) as fault:
-                session.say("history", _not_kept(fault))
+                session.say("kept", _not_kept(fault))
                 return False
 
     def restore(self, session: Session, id: str) -> None:
@@ -128,11 +128,13 @@ class History:
             if id and id not in run_ids(place.parent):
                 raise RunError("its files are gone")
             run = read_run(place)
+            if id and run.tuned is None:
+                raise RunError("it was never tuned")
             self._show(session, run, read_delta(place, run), id)
         except ActorError as fault:
             logger.warning("what a visitor had cannot be restored: %s", fault)
             text = f"What you had before the program was closed could not be read ({fault})."
-            session.say("history", Notice("warning", f"{text} Your other runs are below."))
+            session.say("kept", Notice("warning", f"{text} Other runs are below, under “Earlier runs”."))
 
     def open(self, session: Session, id: str) -> None:
         """Shows the run in steps 2 to 5. Raises `ActorError` for one that is not the visitor's, or is damaged."""
@@ -215,13 +217,13 @@ class History:
         with session.lock:
             run.put_into(session, delta, id)
             session.kept = _contents(session)
-            session.notices = {step: said for step, said in session.notices.items() if step in ("model", "history")}
+            session.notices = {step: said for step, said in session.notices.items() if step in ("model", "kept")}
 
     def _write_tuned(self, session: Session) -> bool:
         assert session.tuned is not None
         shelf, new = self.shelf(session), session.run is None
         if new and shelf.full:
-            session.say("history", Notice("warning", _no_room(shelf)))
+            session.say("kept", Notice("warning", _no_room(shelf)))
             return False
         run = session.run or OpenRun(new_id(), session.source[:MAX_NAME] or _next_name(shelf), time.time())
         session.run = run
@@ -235,7 +237,7 @@ class History:
             raise
         if new and (self._place(session) / DRAFT).is_dir():
             delete_run(self._place(session) / DRAFT)  # it is part of the run now
-        session.say("history", None)
+        session.say("kept", None)
         self._list(session, _line(run.id, kept, run_bytes(place)))
         return new
 

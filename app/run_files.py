@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -25,7 +26,7 @@ from app.runs import Run
 __all__ = ["RunError", "delete_run", "new_id", "read_delta", "read_run", "run_bytes", "run_ids", "sweep", "write_run"]
 
 RUN, DELTA = "run.json", "delta.safetensors"
-ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{6}")
 MAX_BYTES = 200_000_000  # of run.json
 HIDDEN = ".partial-"
 SECONDS_UNTIL_ABANDONED = 3600
@@ -37,7 +38,8 @@ class RunError(ActorError):
 
 
 def new_id() -> str:
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+    """A later run has a later id: it begins with the time, in UTC, to the microsecond."""
+    return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
 
 
 def run_ids(folder: Path) -> list[str]:
@@ -103,10 +105,7 @@ def delete_run(place: Path) -> None:
     """Takes the run away, first its name: one that is deleted by halves is not a damaged one. Raises OSError."""
     gone = place.parent / f"{HIDDEN}{secrets.token_hex(8)}"
     place.rename(gone)
-    if gone.is_symlink() or not gone.is_dir():
-        gone.unlink()
-    else:
-        shutil.rmtree(gone)
+    _remove(gone)
 
 
 def run_bytes(place: Path) -> int:
@@ -117,11 +116,11 @@ def run_bytes(place: Path) -> int:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what a killed process left half written or half deleted."""
-    for left in folder.glob(f"{HIDDEN}*"):
+    """Removes what a killed process left half written or half deleted in a visitor's ``folder``."""
+    for left in [*folder.glob(f"{HIDDEN}*"), *folder.glob(f"*/{HIDDEN}*")]:
         try:
             if time.time() - left.lstat().st_mtime > SECONDS_UNTIL_ABANDONED:
-                shutil.rmtree(left)
+                _remove(left)
         except OSError:
             continue
 
@@ -135,6 +134,13 @@ def _checked(run: Run) -> Run:
         if any(row.before.text or row.after.text for row in at.sets.get("harmful", ())):
             raise RunError(f"{NOT_OURS}: it holds replies to harmful prompts")
     return run
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _private(folder: Path) -> None:

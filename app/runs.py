@@ -100,7 +100,7 @@ class Run(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    format: Literal["second-take.run.1"] = FORMAT
+    format: Literal["second-take.run.1"]
     name: Annotated[str, Field(max_length=MAX_NAME)]
     made: Annotated[float, Field(ge=0, le=1e11)]
     source: str = ""
@@ -126,6 +126,7 @@ class Run(BaseModel):
         tuned, about = session.tuned, session.run or OpenRun()
         strengths = sorted({*session.after, *session.sets, *session.guards})
         return cls(
+            format=FORMAT,
             name=about.name,
             made=about.made,
             source=session.source,
@@ -159,7 +160,8 @@ class Run(BaseModel):
                 session.run = OpenRun(id, self.name, self.made)
             session.strength = self.strength
             session.after = {at.strength: list(at.own) for at in self.at if at.own is not None}
-            session.sets = {at.strength: {name: list(rows) for name, rows in at.sets.items()} for at in self.at}
+            asked = [at for at in self.at if at.sets]
+            session.sets = {at.strength: {name: list(rows) for name, rows in at.sets.items()} for at in asked}
             session.guards = {at.strength: _guard(at.guard) for at in self.at if at.guard is not None}
             session.trials = [Trial(t.before, t.after, t.strength) for t in self.trials]
             if self.two is not None:

@@ -19,9 +19,14 @@ from app.steps.tune import PER_SET
 from app.studio import Studio
 from app.two_runs import GROUPS, beside, drawn
 
-__all__ = ["build", "wire"]
+__all__ = ["build", "build_notice", "wire"]
 
 CHOSEN = ("history_open", "history_repeat", "history_export", "history_delete")
+
+
+def build_notice(page: Page) -> None:
+    """Above the steps: what could not be kept, or not be found again."""
+    page.add("kept_notice", gr.HTML("", elem_id="kept-notice", elem_classes="st-slot"))
 
 
 def build(page: Page) -> None:
@@ -52,13 +57,14 @@ def _build_chosen(page: Page) -> None:
                 size="md",
             )
             page.add(f"history_{name}", part)
-    with gr.Row(elem_classes="st-actions", visible=False) as asked:
+    with gr.Column(visible=False) as asked:
         page.add("history_asked", gr.HTML("", elem_id="history-asked", elem_classes="st-slot"))
-        page.add(
-            "history_gone",
-            gr.Button("Delete for good", variant="stop", elem_id="history-gone", scale=0, min_width=160, size="md"),
-        )
-        page.add("history_stay", gr.Button("Keep it", elem_id="history-stay", scale=0, min_width=110, size="md"))
+        with gr.Row(elem_classes="st-actions"):
+            page.add(
+                "history_gone",
+                gr.Button("Delete for good", variant="stop", elem_id="history-gone", scale=0, min_width=160, size="md"),
+            )
+            page.add("history_stay", gr.Button("Keep it", elem_id="history-stay", scale=0, min_width=110, size="md"))
     page.add("history_asking", asked)
     with gr.Row(elem_classes="st-fields"):
         page.add("history_name", gr.Textbox(label="Name", max_lines=1, max_length=MAX_NAME, elem_id="history-name"))
@@ -92,7 +98,8 @@ def wire(page: Page) -> None:
         name = session.run.name if session.run else ""
         first = studio.needs_model(session)
         said = f"“{name}” is open in steps 2 to 5. {first or 'Your model is loaded: everything can go on from here.'}"
-        session.say("history", Notice("success", said))
+        session.say("history", None)
+        session.say(step, Notice("success", said))
         if not session.prompts_text.strip():
             session.prompts_text = "\n".join(reply.prompt for reply in session.checked)
         studio.sessions.keep(session)
@@ -154,6 +161,7 @@ def _view(studio: Studio, session: Session) -> View:
     others = [(f"{other.name} · {_when(other)}", other.id) for other in shelf.lines if other is not line]
     count = len(shelf.lines)
     return {
+        "kept_notice": render.notice(session.notices.get("kept")),
         "history_notice": render.notice(session.notices.get("history")),
         "history": gr.Accordion(label=f"Earlier runs ({count})", visible=bool(shelf.lines or shelf.faults)),
         "history_faults": _faults(shelf) + _too_many(shelf),
@@ -165,7 +173,7 @@ def _view(studio: Studio, session: Session) -> View:
         ),
         "history_chosen": gr.Column(visible=line is not None),
         **{name: gr.Button(interactive=free) for name in CHOSEN},
-        "history_asking": gr.Row(visible=line is not None and shelf.asked == line.id),
+        "history_asking": gr.Column(visible=line is not None and shelf.asked == line.id),
         "history_asked": _question(line) if line else "",
         "history_gone": gr.Button(interactive=free),
         "history_others": gr.Row(visible=bool(others)),
