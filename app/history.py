@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from actor_core.evaluate import Rates
 from app.errors import DISK_FULL, Notice
 from app.run_files import (
     RunError,
+    changed,
     delete_run,
     new_id,
     read_delta,
@@ -119,8 +121,15 @@ class History:
                 session.say("kept", _not_kept(fault))
                 return False
 
+    def forget_draft(self, session: Session) -> None:
+        """Called once the session's run is noted where `restore` is told of it: the draft is part of that run."""
+        with session.lock, suppress(FileNotFoundError):
+            if session.run is not None:
+                delete_run(self._place(session) / DRAFT)
+
     def restore(self, session: Session, id: str) -> None:
-        """Shows in a session that was found again what it showed before; '' is the draft."""
+        """Shows in a session that was found again what it showed before; '' is what was not tuned on yet."""
+        id = id or self._newer_than_draft(session)
         place = self._place(session) / (id or DRAFT)
         if not id and not place.is_dir():
             return
@@ -139,6 +148,11 @@ class History:
     def open(self, session: Session, id: str) -> None:
         """Shows the run in steps 2 to 5. Raises `ActorError` for one that is not the visitor's, or is damaged."""
         run, delta = self.read(session, id)
+        with session.lock:
+            if session.tuned is not None and session.run is None:
+                self._keep_again(session)
+                if session.run is None:
+                    raise RunError("The run that is open now is not on the disk yet: make room for it there first.")
         self._show(session, run, delta, id)
 
     def read(self, session: Session, id: str) -> tuple[Run, LayerDelta]:
@@ -184,8 +198,7 @@ class History:
                 session.forget_tuning()
                 session.kept = _contents(session)  # what it was tuned on is gone from the disk as well
             elif session.run is None and session.tuned is not None:
-                session.kept = ()  # there was no room for it
-                self.keep(session)
+                self._keep_again(session)
             session.changed()
 
     # Files
@@ -198,6 +211,15 @@ class History:
         if not isinstance(id, str) or id not in {line.id for line in self.shelf(session).lines}:
             raise RunError("This run is not here any more: choose another.")
         return self._place(session) / id
+
+    def _newer_than_draft(self, session: Session) -> str:
+        """The last run where the program was killed after it was written, and before its draft was forgotten."""
+        folder = self._place(session)
+        ids = run_ids(folder)
+        with suppress(OSError):
+            if ids and changed(folder / ids[-1]) >= changed(folder / DRAFT):
+                return ids[-1]
+        return ""
 
     def _read(self, session: Session) -> Shelf:
         shelf, folder = Shelf(), self._place(session)
@@ -219,6 +241,11 @@ class History:
             session.kept = _contents(session)
             session.notices = {step: said for step, said in session.notices.items() if step in ("model", "kept")}
 
+    def _keep_again(self, session: Session) -> None:
+        """For what found no room before."""
+        session.kept = ()
+        self.keep(session)
+
     def _write_tuned(self, session: Session) -> bool:
         assert session.tuned is not None
         shelf, new = self.shelf(session), session.run is None
@@ -235,8 +262,6 @@ class History:
             if new:
                 session.run = None
             raise
-        if new and (self._place(session) / DRAFT).is_dir():
-            delete_run(self._place(session) / DRAFT)  # it is part of the run now
         session.say("kept", None)
         self._list(session, _line(run.id, kept, run_bytes(place)))
         return new

@@ -23,7 +23,18 @@ from actor_core.errors import ActorError
 from actor_core.weights.whole_files import sync
 from app.runs import Run
 
-__all__ = ["RunError", "delete_run", "new_id", "read_delta", "read_run", "run_bytes", "run_ids", "sweep", "write_run"]
+__all__ = [
+    "RunError",
+    "changed",
+    "delete_run",
+    "new_id",
+    "read_delta",
+    "read_run",
+    "run_bytes",
+    "run_ids",
+    "sweep",
+    "write_run",
+]
 
 RUN, DELTA = "run.json", "delta.safetensors"
 ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{6}")
@@ -106,6 +117,11 @@ def delete_run(place: Path) -> None:
     gone = place.parent / f"{HIDDEN}{secrets.token_hex(8)}"
     place.rename(gone)
     _remove(gone)
+
+
+def changed(place: Path) -> int:
+    """When the run in ``place`` was last written, in nanoseconds. Raises OSError where there is none."""
+    return (place / RUN).stat().st_mtime_ns
 
 
 def run_bytes(place: Path) -> int:

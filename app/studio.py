@@ -437,6 +437,7 @@ class Studio:
         """Writes down what the visitor got so far, between any two events of their jobs."""
         if self.history is not None and self.history.keep(session):
             self.sessions.keep(session)
+            self.history.forget_draft(session)
 
     def _note(self, session: Session, event: Event) -> None:
         with session.lock:

@@ -81,8 +81,12 @@ def wire(page: Page) -> None:
     history = studio.history
     assert history is not None, "a page that keeps nothing has no panel"
 
-    def on(name: str, handle: Callable[..., View | None], inputs: tuple[str, ...] = (), **options: object) -> None:
-        page.on(page.parts[name].click, "history", handle, inputs, **options)
+    def on(name: str, handle: Callable[..., View | None], inputs: tuple[str, ...] = ()) -> None:
+        page.on(page.parts[name].click, "history", handle, inputs)
+
+    def leading_up(name: str, handle: Callable[..., View | None]) -> None:
+        """To the steps: the page goes to its top, and what is wrong is said there."""
+        page.on(page.parts[name].click, "kept", handle, ["runs"], js=SCROLL_UP)
 
     def picked(session: Session, id: str | None) -> View:
         shelf = history.shelf(session)
@@ -98,8 +102,8 @@ def wire(page: Page) -> None:
         name = session.run.name if session.run else ""
         first = studio.needs_model(session)
         said = f"“{name}” is open in steps 2 to 5. {first or 'Your model is loaded: everything can go on from here.'}"
-        session.say("history", None)
-        session.say(step, Notice("success", said))
+        for place, notice in (("kept", None), ("history", None), (step, Notice("success", said))):
+            session.say(place, notice)
         if not session.prompts_text.strip():
             session.prompts_text = "\n".join(reply.prompt for reply in session.checked)
         studio.sessions.keep(session)
@@ -107,6 +111,7 @@ def wire(page: Page) -> None:
 
     def repeated(session: Session, id: str | None) -> View:
         studio.repeat(session, str(id or ""), PER_SET)
+        session.say("kept", None)
         session.step = STEPS.index("tune") + 1
         return _restored(studio, session)
 
@@ -139,9 +144,9 @@ def wire(page: Page) -> None:
         session.say("history", None)
 
     page.on(page.parts["runs"].input, "history", picked, ["runs"])
-    on("history_open", lambda session, id: opened(session, id, "compare"), ("runs",), js=SCROLL_UP)
-    on("history_export", lambda session, id: opened(session, id, "export"), ("runs",), js=SCROLL_UP)
-    on("history_repeat", repeated, ("runs",), js=SCROLL_UP)
+    leading_up("history_open", lambda session, id: opened(session, id, "compare"))
+    leading_up("history_export", lambda session, id: opened(session, id, "export"))
+    leading_up("history_repeat", repeated)
     on("history_delete", asked, ("runs",))
     on("history_stay", lambda session: asked(session, ""))
     on("history_gone", deleted)

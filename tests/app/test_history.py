@@ -205,7 +205,6 @@ def test_a_run_is_found_after_a_kill_9_right_after_tuning(studio, monkeypatch, t
     again, session = restarted(studio, visitor)
     assert [line.name for line in again.history.shelf(session).lines] == ["Run 1"]
     assert len(session.checked) == 2
-    again.history.open(session, again.history.shelf(session).lines[0].id)
     assert session.tuned.delta.digest() == delta().digest() and session.tuned.strength == 0.75
 
 
