@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -96,7 +97,8 @@ class Page:
         }
         if f"{name}_go" in self.parts:
             busy = "" if job is None or mine else f"“{words.KINDS[job.kind]}” is still running."
-            view[f"{name}_hint"] = f"<p class='st-hint'>{busy or hint}</p>" if (busy or hint) and not mine else ""
+            said = "" if mine else escape(busy or hint)
+            view[f"{name}_hint"] = f"<p class='st-hint'>{said}</p>" if said else ""
             view[f"{name}_go"] = gr.Button(
                 interactive=ready and job is None, variant="secondary" if done else "primary"
             )
@@ -119,12 +121,12 @@ class Page:
             return bool(session.chosen)
         return session.tuned is not None or (name == "export" and bool(session.exports))
 
-    def view(self, session: Session, steps: Sequence[str] = STEPS) -> View:
-        """Everything that ``steps`` show now, but for what is typed or chosen."""
+    def view(self, session: Session) -> View:
+        """Everything that the steps and what is below them show now, but for what is typed or chosen."""
         view: View = {}
         with session.lock:
-            for name in steps:
-                view |= self.views[name](self.studio, session)
+            for draw in self.views.values():
+                view |= draw(self.studio, session)
         return view
 
     def answer(self, session: Session, view: View, *, new: bool = False) -> dict[Any, Any]:

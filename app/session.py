@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from actor_core.recipe import Recipe
     from actor_core.tune import Tuned
     from actor_core.two_changes import Likeness, SetOfTwo
+    from app.history import History, Shelf
 
-__all__ = ["ExportRecord", "Session", "Sessions", "Trial", "Two"]
+__all__ = ["ExportRecord", "OpenRun", "Session", "Sessions", "Trial", "Two"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,15 @@ class Two:
     sets: list[SetOfTwo]
 
 
+@dataclass(frozen=True)
+class OpenRun:
+    """The kept run that steps 3 to 5 show: its id, its name, and when it was made (seconds since 1970)."""
+
+    id: str = ""
+    name: str = ""
+    made: float = 0.0
+
+
 @dataclass
 class Session:
     """One visitor. Changed under ``lock``, by handlers and by the thread that runs jobs."""
@@ -120,6 +130,12 @@ class Session:
     guards: dict[float, Guard] = field(default_factory=dict)
     exports: list[ExportRecord] = field(default_factory=list)
 
+    # Earlier runs. ``source`` names the file that the change was opened from; ``kept`` is what was last written down.
+    run: OpenRun | None = None
+    source: str = ""
+    kept: tuple[object, ...] = ()
+    shelf: Shelf | None = None  # read from the disk when it is first asked for
+
     @property
     def key(self) -> str:
         """The name of this session's files: it tells nobody the id."""
@@ -148,13 +164,15 @@ class Session:
         self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
         self.strength, self.after, self.sets, self.trials, self.show = 1.0, {}, {}, [], "all"
         self.guards = {}
+        self.run, self.source = None, ""
 
 
 class Sessions:
     """The sessions of this server; the one not seen for longest goes when there are too many."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, history: History | None = None) -> None:
         self._folder = folder
+        self._history = history
         self._open: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -184,6 +202,7 @@ class Sessions:
             "preset": session.preset,
             "prompts": session.prompts_text,
             "job": session.job_id,
+            "run": session.run.id if session.run else "",
             "exports": [asdict(record) for record in session.exports],
         }
         path = self._folder / f"{session.key}.json"
@@ -206,4 +225,6 @@ class Sessions:
             session.exports = [record for record in records if Path(record.path).exists()]
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        if self._history is not None:
+            self._history.restore(session, str(kept.get("run", "")))
         return session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING
 
 import gradio as gr
@@ -110,7 +111,8 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
     own = _own(session)
     shown = [row for row in own if session.show in ("all", row[0])]
     view = page.frame(session, "compare", ready=usable, done=session.tuned is not None)
-    view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=usable)
+    there = session.tuned is not None  # shown without its model too; what asks it anew waits for that
+    view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=there)
     stopping = any(j is not None and j.state == "stopping" for j in (job, quick))
     view |= {
         "compare_job": page.panel(job) if comparing and job is not None else "",
@@ -123,9 +125,9 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
         ),
         "set_own": render.pairs(shown, "No prompt of yours is in this group." if own else "Nothing was tuned yet."),
         "trials": render.trials(session.trials),
-        "strength": gr.Slider(interactive=usable),
-        "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
-        "tradeoff": _tradeoff(session) if usable else "",
+        "strength": gr.Slider(interactive=there),
+        "strength_now": _strength_now(studio, session) if there else "",
+        "tradeoff": _tradeoff(session) if there else "",
         "trial_go": gr.Button(interactive=free, variant="primary" if free else "secondary"),
         "again": gr.Button(interactive=usable and job is None),
     }
@@ -163,8 +165,12 @@ def wire(page: Page) -> None:
 
 
 def restore(studio: Studio, session: Session) -> View:
-    usable = session.tuned is not None and studio.has_model_of(session)
-    return {"strength": gr.Slider(value=session.strength, interactive=usable)}
+    return {"strength": gr.Slider(value=session.strength, interactive=session.tuned is not None)}
+
+
+def _strength_now(studio: Studio, session: Session) -> str:
+    said = f"Shown at strength {session.strength:g}. {studio.needs_model(session)}".rstrip()
+    return f"<p class='st-hint'>{escape(said)}</p>"
 
 
 def _own(session: Session) -> list[tuple[str, Reply, Reply | None]]:

@@ -71,7 +71,7 @@ def build(page: Page) -> None:
 
     def view(studio: Studio, session: Session) -> View:
         ready = session.tuned is not None and studio.has_model_of(session)
-        hint = "" if ready else "First tune a model in step 3."
+        hint = "" if ready else studio.needs_model(session) or "First tune a model in step 3."
         latest = {kind: _latest(session, kind) for kind in words.EXPORT_KINDS}
         view = page.frame(session, "export", ready=ready, done=bool(session.exports), hint=hint)
         guard = session.guards.get(session.strength)

@@ -112,7 +112,8 @@ def build(page: Page) -> None:
 
     def view(studio: Studio, session: Session) -> View:
         ready = bool(session.chosen) and studio.model is not None and studio.has_model_of(session)
-        hint = "" if ready else "First find out in step 2 which of your prompts are refused."
+        first = studio.needs_model(session) or "First find out in step 2 which of your prompts are refused."
+        hint = "" if ready else first
         layers = studio.model.n_layers if studio.model is not None else 0
         return page.frame(session, "tune", ready=ready, done=session.tuned is not None, hint=hint) | {
             "tune_plan": _plan(session),
