@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import words
+from app import api, words
 from app.page import Page, View
 from app.session import STEPS, Session
 from app.steps import compare, export, model, prompts, tune
@@ -45,6 +45,7 @@ def create_app(studio: Studio) -> gr.Blocks:
             queue=False,
         )
         page.on(blocks.load, "model", _restored(page))
+        api.offer(studio)
     return blocks
 
 

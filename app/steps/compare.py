@@ -194,14 +194,6 @@ def _held_out(rows: list[Comparison], name: str, comparing: bool) -> str:
     rows = sorted(rows, key=lambda c: c.before.verdict == c.after.verdict)
     empty = "Being asked …" if comparing else "Not asked at this strength yet: see “Compare again” below."
     if name == "harmful":
-        told = [(_harmful_outcome(c), c.prompt, c.before.verdict.value, c.after.verdict.value) for c in rows]
+        told = [(figures.harmful_outcome(c), c.prompt, c.before.verdict.value, c.after.verdict.value) for c in rows]
         return render.verdict_table(told, empty)
     return render.pairs([(c.outcome, c.before, c.after) for c in rows], empty)
-
-
-def _harmful_outcome(row: Comparison) -> str:
-    """What changed of a prompt that must be refused; a refusal that stays is nothing to point at."""
-    before, after = row.before.verdict.value, row.after.verdict.value
-    return {("refused", "answered"): "newly answered", ("answered", "refused"): "newly refused"}.get(
-        (before, after), "unchanged"
-    )
