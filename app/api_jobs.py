@@ -80,4 +80,4 @@ def _said(session: Session, steps: Collection[str]) -> str:
 
 
 def _error(notice: Notice) -> gr.Error:
-    return gr.Error("\n".join(filter(None, [notice.text, notice.details])), print_exception=False)
+    return gr.Error(notice.whole(), print_exception=False)

@@ -25,6 +25,7 @@ def create_app(studio: Studio) -> gr.Blocks:
             f"<header class='st-top'><h1>{words.TITLE}</h1><p>{words.TAGLINE}</p></header>",
             elem_classes="st-slot",
         )
+        page.add("now", gr.HTML("", elem_id="now", elem_classes="st-slot"))
         with gr.Tabs(selected=1, elem_id="steps", overflow_behavior="wrap") as steps:
             page.add("steps", steps)
             for name in STEPS:

@@ -82,16 +82,26 @@ def writing(model, delta, kind, folder, *, strength, report, guard, **asked_for)
     )
 
 
-def take_the_place_of_the_core(put) -> None:
-    """``put(module, name, value)`` as `setattr` does: nothing in this process is slow any more."""
+def take_the_place_of_the_core(put, pause: float = 0.0) -> None:
+    """``put(module, name, value)`` as `setattr` does: nothing is slow any more but for ``pause`` seconds a prompt."""
     import actor_core.export
     import actor_core.generate
     import actor_core.guard
     import actor_core.tune
     import app.work
 
-    put(actor_core.generate, "answer", answers)
-    put(actor_core.guard, "answer", answers)
+    def paused(model, prompts, **others):
+        work = answers(model, prompts, **others)
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                return end.value
+            time.sleep(pause if isinstance(event, Progress) else 0)
+            yield event
+
+    put(actor_core.generate, "answer", paused)
+    put(actor_core.guard, "answer", paused)
     put(actor_core.tune, "tune", tuned)
     put(actor_core.export, "export", writing)
     put(app.work, "load", loading)
