@@ -88,7 +88,8 @@ def test_wherever_a_job_is_shown_there_is_a_stop(page):
         if name != "compare":
             page.locator(f"#{name}-go").click()
         page.wait_for_selector(f"#{name}-job .st-job")
-        assert page.locator(f"#{name}-stop").is_visible()
+        both = f"document.querySelector('#{name}-job .st-job') && document.querySelector('#{name}-stop')"
+        page.wait_for_function(f"Boolean({both})", polling=50)
         page.wait_for_selector(f"#{name}-job .st-job", state="detached")
         if name != "compare":
             page.locator(f"#{name}-next:enabled").click()
