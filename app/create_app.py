@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import words
+from app import api, words
 from app.page import Page, View
 from app.session import STEPS, Session
 from app.steps import compare, export, history, model, prompts, tune
@@ -27,6 +27,7 @@ def create_app(studio: Studio) -> gr.Blocks:
         )
         if studio.history is not None:
             history.build_notice(page)
+        page.add("now", gr.HTML("", elem_id="now", elem_classes="st-slot"))
         with gr.Tabs(selected=1, elem_id="steps", overflow_behavior="wrap") as steps:
             page.add("steps", steps)
             for name in STEPS:
@@ -50,6 +51,7 @@ def create_app(studio: Studio) -> gr.Blocks:
             queue=False,
         )
         page.on(blocks.load, "model", _restored(page))
+        api.offer(studio)
     return blocks
 
 

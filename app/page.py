@@ -24,6 +24,8 @@ __all__ = ["Page", "View", "step_label"]
 
 View = dict[str, Any]
 SECONDS_BETWEEN_LOOKS = 0.8
+# Shown by page.js while something runs; the browser is asked for its permission only when it is ticked.
+TELL_ME = "<label><input type='checkbox'> <span>Tell me when it is done</span></label>"
 
 
 def step_label(name: str, *, done: bool) -> str:
@@ -74,6 +76,7 @@ class Page:
                 f"{name}_stop",
                 gr.Button("Stop", variant="stop", elem_id=f"{name}-stop", scale=0, min_width=90, visible=False),
             )
+            gr.HTML(TELL_ME, elem_classes="st-slot st-tell")
         self.add(f"{name}_hint", gr.HTML("", elem_classes="st-slot"))
         self.add(f"{name}_job", gr.HTML("", elem_id=f"{name}-job", elem_classes="st-slot"))
         self.add(f"{name}_notice", gr.HTML("", elem_id=f"{name}-notice", elem_classes="st-slot"))
@@ -112,6 +115,10 @@ class Page:
     def panel(self, job: Job) -> str:
         return render.job_panel(job, self.studio.runner.ahead(job))
 
+    def now(self, session: Session) -> str:
+        job = self.studio.job(session)
+        return render.now(job, self.studio.runner.ahead(job)) if job else ""
+
     def busy(self, session: Session) -> bool:
         return any(self.studio.job(session, quick=quick) for quick in (False, True))
 
@@ -129,11 +136,15 @@ class Page:
                 view |= draw(self.studio, session)
         return view
 
-    def answer(self, session: Session, view: View, *, new: bool = False) -> dict[Any, Any]:
-        """``view`` as Gradio takes it, with the timer on while there is a job to follow."""
+    def answer(self, session: Session, extra: View | None = None, *, new: bool = False) -> dict[Any, Any]:
+        """The view and ``extra`` as Gradio takes them, with the timer on while there is a job to follow."""
+        # Both before the view: what changes while it is drawn is then drawn by the next look.
+        seen, busy = session.version, self.busy(session)
+        view = self.view(session) | (extra or {})
         updates: dict[Any, Any] = {self.parts[name]: value for name, value in view.items()}
-        updates[self.timer] = gr.Timer(active=self.busy(session))
-        updates[self.seen] = session.version
+        updates[self.timer] = gr.Timer(active=busy)
+        updates[self.seen] = seen
+        updates[self.parts["now"]] = self.now(session)
         if new:
             updates[self.visitor] = session.id
         return updates
@@ -163,7 +174,7 @@ class Page:
                 extra = handle(session, *values)
             except Exception as error:  # the one boundary: whatever it is becomes words
                 session.say(step, explain(error, with_paths=self.studio.settings.local_paths_allowed))
-            return self.answer(session, self.view(session) | (extra or {}), new=new)
+            return self.answer(session, extra, new=new)
 
         trigger(
             handler,
@@ -201,6 +212,7 @@ class Page:
             return {self.timer: gr.Timer(active=False)}
         jobs = [self.studio.job(session), self.studio.job(session, quick=True)]
         if session.version != seen or not any(jobs):
-            return self.answer(session, self.view(session))
+            return self.answer(session)
         panels = {panel_of(job): self.panel(job) for job in jobs if job is not None}
+        panels["now"] = self.now(session)
         return {self.parts[name]: shown for name, shown in panels.items()}

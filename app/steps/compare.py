@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from app import figures, plots, render, words
-from app.page import Page, View, step_label
+from app.page import TELL_ME, Page, View, step_label
 from app.session import Session
 from app.steps import saved
 from app.steps.tune import PER_SET
@@ -45,6 +45,7 @@ def build(page: Page) -> None:
             "Stop", variant="stop", elem_id="compare-stop", scale=0, min_width=90, visible=False, size="md"
         )
         page.add("compare_stop", stop)
+        gr.HTML(TELL_ME, elem_classes="st-slot st-tell")
     page.add("compare_notice", gr.HTML("", elem_id="compare-notice", elem_classes="st-slot"))
     page.add(
         "strength",
@@ -107,6 +108,7 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
     usable = session.tuned is not None and studio.has_model_of(session)
     job, quick = studio.job(session), studio.job(session, quick=True)
     comparing = session.tuned is not None and job is not None and job.kind in ("tune", "compare", "two")
+    shown_job = comparing or (job is not None and job.kind == "try")
     free = usable and quick is None
     own = _own(session)
     shown = [row for row in own if session.show in ("all", row[0])]
@@ -115,8 +117,8 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
     view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=there)
     stopping = any(j is not None and j.state == "stopping" for j in (job, quick))
     view |= {
-        "compare_job": page.panel(job) if comparing and job is not None else "",
-        "compare_stop": gr.Button(visible=comparing or quick is not None, interactive=not stopping),
+        "compare_job": page.panel(job) if shown_job and job is not None else "",
+        "compare_stop": gr.Button(visible=shown_job or quick is not None, interactive=not stopping),
         "quick_job": page.panel(quick) if quick is not None else "",
         "tiles": render.tiles(figures.tiles(session, comparing=comparing)),
         "show": gr.Radio(
@@ -200,14 +202,6 @@ def _held_out(rows: list[Comparison], name: str, comparing: bool) -> str:
     rows = sorted(rows, key=lambda c: c.before.verdict == c.after.verdict)
     empty = "Being asked …" if comparing else "Not asked at this strength yet: see “Compare again” below."
     if name == "harmful":
-        told = [(_harmful_outcome(c), c.prompt, c.before.verdict.value, c.after.verdict.value) for c in rows]
+        told = [(figures.harmful_outcome(c), c.prompt, c.before.verdict.value, c.after.verdict.value) for c in rows]
         return render.verdict_table(told, empty)
     return render.pairs([(c.outcome, c.before, c.after) for c in rows], empty)
-
-
-def _harmful_outcome(row: Comparison) -> str:
-    """What changed of a prompt that must be refused; a refusal that stays is nothing to point at."""
-    before, after = row.before.verdict.value, row.after.verdict.value
-    return {("refused", "answered"): "newly answered", ("answered", "refused"): "newly refused"}.get(
-        (before, after), "unchanged"
-    )

@@ -130,9 +130,3 @@ def test_replies_to_harmful_prompts_are_neither_drawn_nor_written_down(studio, r
     assert all(prompt.prompt[:40].split("'")[0] in view["set_harmful"] for prompt in rows)
     for journal in studio.runner.folder.glob("*.jsonl"):
         assert SECRET not in journal.read_text() and "process" not in journal.read_text()
-
-
-def test_no_event_of_the_page_is_public(studio):
-    blocks = create_app(studio)
-    public = [fn.api_name for fn in blocks.fns.values() if fn.api_visibility == "public"]
-    assert public == []

@@ -31,15 +31,23 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 from app.serve import serve
-serve(Namespace(data_dir=Path(sys.argv[1]), browser=False))
+serve(Namespace(data_dir=Path(sys.argv[1]), browser=False, port=int(sys.argv[2]) or None))
 """
+
+# The same over the quick stand-ins of tests/app/quick_core.py: a tuning takes a second.
+QUICK = f"""
+import sys
+sys.path.insert(0, "tests/app")
+from quick_core import take_the_place_of_the_core
+take_the_place_of_the_core(setattr, pause=0.02)
+{START}"""
 
 
 class Server:
-    """The app, served with ``data_dir``; `restart` ends and starts it again."""
+    """The app, served with ``data_dir``; ``code`` is what its process runs."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
+    def __init__(self, data_dir: Path, code: str = START, port: int | None = None) -> None:
+        self.data_dir, self.code, self.port = data_dir, code, port
         self.url = ""
         self.start()
 
@@ -48,7 +56,7 @@ class Server:
         environment["PYTHONUNBUFFERED"] = "1"
         self.log = (self.data_dir / "server.log").open("a")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START, str(self.data_dir)],
+            [sys.executable, "-c", self.code, str(self.data_dir), str(self.port or 0)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -82,6 +90,14 @@ def chromium() -> Iterator[object]:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def quick_server(tmp_path_factory) -> Iterator[Server]:
+    """The page over the quick stand-ins, in a process of its own."""
+    server = Server(tmp_path_factory.mktemp("data"), QUICK)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")
