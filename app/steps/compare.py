@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app import figures, plots, render, words
+from app import figures, plots, render, scatter, words
 from app.page import Page, View, step_label
 from app.session import Session
 from app.steps import saved
@@ -61,6 +61,7 @@ def build(page: Page) -> None:
     page.add("strength_now", gr.HTML("", elem_id="strength-now", elem_classes="st-slot"))
     with gr.Accordion("What more or less strength gains and costs", open=False):
         page.add("tradeoff", gr.HTML("", elem_id="tradeoff", elem_classes="st-slot"))
+        page.add("why", gr.HTML("", elem_id="why", elem_classes="st-slot"))
     page.add("quick_job", gr.HTML("", elem_id="quick-job", elem_classes="st-slot"))
     with gr.Tabs(elem_id="sets", overflow_behavior="wrap"):
         for name, title in TABS.items():
@@ -126,6 +127,7 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
         "strength": gr.Slider(interactive=usable),
         "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
         "tradeoff": _tradeoff(session) if usable else "",
+        "why": scatter.scatter(session.tuned, session.strength, unit(session.tuned)) if session.tuned else "",
         "trial_go": gr.Button(interactive=free, variant="primary" if free else "secondary"),
         "again": gr.Button(interactive=usable and job is None),
     }

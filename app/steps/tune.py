@@ -10,10 +10,11 @@ import gradio as gr
 from actor_core.errors import ModelError
 from actor_core.train import PublishedSettings
 from actor_core.tune import TuneSettings
-from app import plots
+from app import plots, scatter
 from app.page import Page, View
 from app.session import Session
 from app.studio import Studio
+from app.work import unit
 
 __all__ = ["build", "restore", "wire"]
 
@@ -189,8 +190,10 @@ def _plots(session: Session) -> str:
     tuned = session.tuned
     layer = tuned.delta.layer if tuned else None
     strength = tuned.strength if tuned else None
+    picture = scatter.scatter(tuned, 1.0, unit(tuned)) if tuned else ""
     return (
-        plots.strength_chart(session.curve, strength)
+        picture
+        + plots.strength_chart(session.curve, strength)
         + plots.loss_chart(session.losses)
         + plots.layers_chart(session.layer_scores, layer)
     )

@@ -1,0 +1,84 @@
+"""The page as it is served to people: a server process of its own, and the Chromium of this machine.
+
+Shared by the browser tests and by `docs/screens.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from actor_core.fetch import default_data_dir, models_dir
+from actor_core.readings import ReadingStore
+
+ROOT = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START = """
+import sys
+from argparse import Namespace
+from pathlib import Path
+from app.serve import serve
+serve(Namespace(data_dir=Path(sys.argv[1]), browser=False))
+"""
+
+
+class Server:
+    """The app, served with ``data_dir`` by the program ``start``; it can be stopped and started again."""
+
+    def __init__(self, data_dir: Path, start: str = START) -> None:
+        self.data_dir, self.program = data_dir, start
+        self.url = ""
+        self.start()
+
+    def start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if name != "SPACE_ID"}
+        environment["PYTHONUNBUFFERED"] = "1"
+        self.log = (self.data_dir / "server.log").open("a")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.program, str(self.data_dir)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("Second Take is at "):
+                self.url = line.split()[-1]
+                return
+        raise AssertionError(f"the app did not start: {(self.data_dir / 'server.log').read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+
+def chromium_path() -> str | None:
+    """The Chromium that the variable CHROMIUM names, else the one of this machine."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def lend_models(data_dir: Path) -> None:
+    """Lets ``data_dir`` use the models that are on this machine, downloaded once for all, and what was read of them."""
+    for kept in (models_dir(default_data_dir()), ReadingStore.of(default_data_dir()).folder):
+        assert kept is not None
+        kept.mkdir(parents=True, exist_ok=True)
+        (data_dir / kept.name).symlink_to(kept, target_is_directory=True)
