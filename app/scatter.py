@@ -22,6 +22,7 @@ EDGE, TOP, FLOOR = 12, 40, 220
 TOLD = (FLOOR + 30, HEIGHT - FLOOR - 32)  # where the prompt that is pointed at stands: from, height
 SHOWN = 18  # of each kind: more hide each other, and make the page slow
 CHARS = 110  # of a prompt
+LABEL = 150  # the room that the words at a line take
 STRONGEST = 1.5  # of what the slider of step 4 takes: the picture keeps its scale meanwhile
 # What left and right mean, along the direction that was used.
 SIDES = {True: ("◂ leans to answering", "leans to refusing ▸"), False: ("◂ like ordinary", "like harmful ▸")}
@@ -53,9 +54,7 @@ def scatter(tuned: Tuned, strength: float, unit: float) -> str:
             f"<div><h4>{escape(title)}</h4><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
             f"aria-label='{escape(told)}'>{marks}</svg></div>"
         )
-    rows = [
-        [KINDS[p.kind], _short(p.prompt), f"{p.before[0]:.2f}", f"{p.at(strength * unit)[0]:.2f}"] for p in few
-    ]
+    rows = [[KINDS[p.kind], _short(p.prompt), f"{p.before[0]:.2f}", f"{p.at(strength * unit)[0]:.2f}"] for p in few]
     return (
         "<figure class='st-chart st-scatter'><figcaption>Why it works: prompts in the tuned layer</figcaption>"
         f"{legend(groups)}<div class='st-panels'>{''.join(panels)}</div>"
@@ -81,17 +80,22 @@ class _Scale:
 def _frame(place: _Scale, harmful: float, sides: tuple[str, str]) -> str:
     """The box, where ordinary and harmful prompts lie on average, and what left and right mean."""
     drawn = f"<rect class='st-box' x='2' y='{TOP}' width='{WIDTH - 4}' height='{FLOOR - TOP}' rx='4'/>"
-    for row, (name, x) in enumerate((("ordinary, on average", 0.0), ("harmful, on average", harmful))):
+    named = sorted([(0.0, "ordinary, on average"), (harmful, "harmful, on average")])
+    for row, (x, name) in enumerate(named):
         at, _ = place((x, 0.0))
-        anchor, gap = ("start", 4) if at < WIDTH / 2 else ("end", -4)
+        # Away from the other line where there is room for the words, and never on its height.
+        outside = at > LABEL if row == 0 else at > WIDTH - LABEL
+        anchor, gap = ("end", -4) if outside else ("start", 4)
         top = 14 + 17 * row
         drawn += (
             f"<line class='st-at' x1='{at:.1f}' x2='{at:.1f}' y1='{top - 10}' y2='{FLOOR}'/>"
             f"<text x='{at + gap:.1f}' y='{top}' text-anchor='{anchor}'>{name}</text>"
         )
     left, right = sides
+    hint = "point at a mark to read its prompt"
     return (
-        drawn + f"<text x='2' y='{FLOOR + 19}'>{left}</text>"
+        f"{drawn}<text x='{WIDTH / 2}' y='{TOLD[0] + 14}' text-anchor='middle'>{hint}</text>"
+        f"<text x='2' y='{FLOOR + 19}'>{left}</text>"
         f"<text x='{WIDTH - 2}' y='{FLOOR + 19}' text-anchor='end'>{right}</text>"
     )
 
@@ -118,7 +122,7 @@ def _note(layer: int, causal: bool, groups: dict[str, list[PlacedPrompt]], at: f
     return (
         f"Each mark is a prompt, placed by what layer {layer} makes of it: the further right, {meaning}. Up and down "
         "only spreads them out. The large marks are averages, with the way they have come. "
-        f"{_moved(groups, at)} All but yours were not used for tuning. Point at a mark, or tap it, to read it."
+        f"{_moved(groups, at)} All but yours were not used for tuning."
     )
 
 

@@ -26,7 +26,7 @@ from tests.browser.served import ARGUMENTS, START, Server, chromium_path, lend_m
 
 HEIGHTS = {1440: 1800, 768: 2000, 390: 2600}  # by width: a list of answers goes on below
 THEMES = ("light", "dark")
-COLOURS = 64  # of a picture's palette
+COLOURS = 128  # of a picture's palette
 README_SIZE = (1100, 1300)
 QUICK = "import runpy, sys; runpy.run_path('tests/app/quick_page.py', run_name='__main__')"
 LONG = 1_800_000  # milliseconds
@@ -94,7 +94,7 @@ def save(png: bytes, file: Path, most: int) -> None:
     """The upper ``most`` pixels, with a palette: a page has few colours."""
     picture = Image.open(BytesIO(png)).convert("RGB")
     picture = picture.crop((0, 0, picture.width, min(most, picture.height)))
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 def visit(page: Any, screens: Screens, beside: Path) -> None:  # noqa: ANN401

@@ -170,7 +170,8 @@ def _plan(session: Session) -> str:
     return (
         f"<p class='st-hint'>Uses {yours} of yours and the program's own collection of ordinary, "
         "harmless-looking and "
-        "harmful questions, so that the model learns where the line is.</p>"
+        "harmful questions, so that the model learns where the line is. Without a GPU it takes a few minutes with a "
+        "small model; the time left is shown. The comparison then starts by itself.</p>"
     )
 
 
@@ -179,6 +180,8 @@ def _words(session: Session) -> str:
         return ""
     said = "".join(f"<p>{escape(line)}</p>" for line in session.tuned.words)
     layer = session.tuned.delta.layer
+    if session.tuned.strength:
+        said += "<p>This strength is called 1 from here on; in step 4 it can be moved.</p>"
     return (
         "<div class='st-notice st-success' role='status'><p><strong>The model is tuned</strong> (layer "
         f"{layer}).</p>"
