@@ -22,7 +22,7 @@ EDGE, TOP, FLOOR = 12, 40, 220
 TOLD = (FLOOR + 30, HEIGHT - FLOOR - 32)  # where the prompt that is pointed at stands: from, height
 SHOWN = 18  # of each kind: more hide each other, and make the page slow
 CHARS = 110  # of a prompt
-LABEL = 150  # the room that the words at a line take
+LABEL = 118  # the room that the words at a line take
 STRONGEST = 1.5  # of what the slider of step 4 takes: the picture keeps its scale meanwhile
 # What left and right mean, along the direction that was used.
 SIDES = {True: ("◂ leans to answering", "leans to refusing ▸"), False: ("◂ like ordinary", "like harmful ▸")}
@@ -80,7 +80,7 @@ class _Scale:
 def _frame(place: _Scale, harmful: float, sides: tuple[str, str]) -> str:
     """The box, where ordinary and harmful prompts lie on average, and what left and right mean."""
     drawn = f"<rect class='st-box' x='2' y='{TOP}' width='{WIDTH - 4}' height='{FLOOR - TOP}' rx='4'/>"
-    named = sorted([(0.0, "ordinary, on average"), (harmful, "harmful, on average")])
+    named = sorted([(0.0, "average ordinary"), (harmful, "average harmful")])
     for row, (x, name) in enumerate(named):
         at, _ = place((x, 0.0))
         # Away from the other line where there is room for the words, and never on its height.
