@@ -22,13 +22,12 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.browser.served import ARGUMENTS, START, Server, chromium_path, lend_models  # noqa: E402
+from tests.browser.served import ARGUMENTS, QUICK, START, Server, chromium_path, lend_models  # noqa: E402
 
 HEIGHTS = {1440: 1800, 768: 2000, 390: 2600}  # by width: a list of answers goes on below
 THEMES = ("light", "dark")
 COLOURS = 128  # of a picture's palette
 README_SIZE = (1100, 1300)
-QUICK = "import runpy, sys; runpy.run_path('tests/app/quick_page.py', run_name='__main__')"
 LONG = 1_800_000  # milliseconds
 
 

@@ -32,6 +32,8 @@ from pathlib import Path
 from app.serve import serve
 serve(Namespace(data_dir=Path(sys.argv[1]), browser=False))
 """
+# The same over stand-ins for the model's work: a "tuning" takes a second.
+QUICK = "import runpy; runpy.run_path('tests/app/quick_page.py', run_name='__main__')"
 
 
 class Server:
