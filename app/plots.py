@@ -70,7 +70,8 @@ def layers_chart(scores: Sequence[LayerScored], chosen: int | None) -> str:
             f"<circle class='st-dot' cx='{x:.1f}' cy='{dot:.1f}' r='{6 if is_chosen else 4}'/>"
             "</g>"
         )
-        if is_chosen or (score.layer - ordered[0].layer) % every == 0:
+        beside = chosen is not None and 0 < abs(score.layer - chosen) < every
+        if is_chosen or (score.layer % every == 0 and not beside):
             marks.append(f"<text x='{x:.1f}' y='{DOES[1] + 20}' text-anchor='middle'>{score.layer}</text>")
     marks.insert(1, f"<polyline class='st-dotted' points='{line}'/>")
     marks.append(axis_name("layer of the model", LAYERS_HEIGHT))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from quick_core import delta
@@ -108,9 +109,10 @@ def test_each_layer_shows_how_well_it_parts_the_kinds_beside_what_it_does():
 
 
 def test_the_numbers_of_many_layers_do_not_run_into_each_other():
-    html = plots.layers_chart([LayerScored(n, 0.5, 1.0) for n in range(27, 54)], 40)
+    html = plots.layers_chart([LayerScored(n, 0.5, 1.0) for n in range(27, 54)], 41)
     places = sorted(float(x) for x in re.findall(r"<text x='([\d.]+)' y='30[\d.]*' text-anchor='middle'>\d+<", html))
-    assert len(places) >= 8 and ">40<" in html
+    assert len(places) >= 7 and ">41<" in html
+    assert min(b - a for a, b in pairwise(places)) >= 28
 
 
 def test_kinds_differ_by_shape_and_line_and_not_by_colour_alone():
@@ -125,6 +127,25 @@ def test_before_and_after_stand_beside_each_other_and_move_as_the_change_does():
     assert set(before) == set(KINDS)
     assert after["own"] < before["own"] and after["pseudo-harmful"] < before["pseudo-harmful"]
     assert after["harmful"] > before["harmful"] and after["benign"] == before["benign"]
+
+
+def points(panel: str) -> dict[str, list[float]]:
+    """x of each prompt in a panel, by kind."""
+    found: dict[str, list[float]] = {}
+    for kind, x in re.findall(r"</title><path class='st-k-([\w-]+)'.*?translate\(([\d.]+) ", panel):
+        found.setdefault(kind, []).append(float(x))
+    return found
+
+
+def test_averages_stand_amid_their_prompts_and_at_full_strength_the_picture_is_filled():
+    before, strongest = panels(scatter(EVERY_KIND, 1.5, 0.75))
+    for panel in (before, strongest):
+        for kind, xs in points(panel).items():
+            assert means(panel)[kind] == pytest.approx(sum(xs) / len(xs), abs=0.1)
+    # The scale is made for 1.5 on the slider: there, and not before, the outermost prompts touch both edges.
+    every_x = sum(points(strongest).values(), [])
+    assert min(every_x) == pytest.approx(12.0) and max(every_x) == pytest.approx(348.0)
+    assert min(sum(points(before).values(), [])) > 100
 
 
 def test_the_picture_follows_the_strength_and_keeps_its_scale():
