@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app import figures, plots, render, words
+from app import figures, plots, render, scatter, words
 from app.page import TELL_ME, Page, View, step_label
 from app.session import Session
 from app.steps import saved
@@ -63,6 +63,7 @@ def build(page: Page) -> None:
     page.add("strength_now", gr.HTML("", elem_id="strength-now", elem_classes="st-slot"))
     with gr.Accordion("What more or less strength gains and costs", open=False):
         page.add("tradeoff", gr.HTML("", elem_id="tradeoff", elem_classes="st-slot"))
+        page.add("why", gr.HTML("", elem_id="why", elem_classes="st-slot"))
     page.add("quick_job", gr.HTML("", elem_id="quick-job", elem_classes="st-slot"))
     with gr.Tabs(elem_id="sets", overflow_behavior="wrap"):
         for name, title in TABS.items():
@@ -130,6 +131,7 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
         "strength": gr.Slider(interactive=there),
         "strength_now": _strength_now(studio, session) if there else "",
         "tradeoff": _tradeoff(session) if there else "",
+        "why": scatter.scatter(session.tuned, session.strength, unit(session.tuned)) if session.tuned else "",
         "trial_go": gr.Button(interactive=free, variant="primary" if free else "secondary"),
         "again": gr.Button(interactive=usable and job is None),
     }

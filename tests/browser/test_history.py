@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from tests.browser.conftest import ROOT, overflow, wait_until
+from tests.browser.conftest import overflow, wait_until
+from tests.browser.served import ROOT
 
 pytestmark = pytest.mark.browser
 
