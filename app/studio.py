@@ -435,6 +435,8 @@ class Studio:
 
     def _keep(self, session: Session) -> None:
         """Writes down what the visitor got so far, between any two events of their jobs."""
+        if session.exports and session.exports is not session.exports_kept:
+            self.sessions.keep(session)
         if self.history is not None and self.history.keep(session):
             self.sessions.keep(session)
             self.history.forget_draft(session)

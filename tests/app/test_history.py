@@ -25,9 +25,11 @@ from actor_core.guard import Guard
 from actor_core.judge import Verdict
 from actor_core.tune import Tuned, TuneSettings
 from app import history, run_files
+from app import shelf as shelf_of
 from app.create_app import create_app
 from app.page import Page
 from app.runs import Run
+from app.session import ExportRecord
 from app.steps import history as panel
 from app.studio import Studio
 from app.two_runs import beside, drawn
@@ -142,6 +144,25 @@ def test_a_change_opened_from_a_file_is_a_run_that_names_its_source(studio, tmp_
     again.model = Model()
     with pytest.raises(ActorError, match="opened from a file"):
         again.repeat(found, line.id, 4)
+
+
+def test_a_change_made_in_another_precision_is_found_again(studio, tmp_path):
+    studio.model = Model(dataclasses.replace(BASE, precision="nf4"), precision="nf4")
+    delta().save(tmp_path / "mine.safetensors")
+    session = studio.sessions.new()
+    studio.open_saved(session, [str(tmp_path / "mine.safetensors")], 4)
+    done(studio, session)
+    _, found = restarted(studio, session.id)
+    assert found.tuned.delta.base == BASE and found.base.precision == "nf4"
+
+
+def test_an_export_is_listed_after_a_kill_before_the_next_kind_was_written(studio, repaired, tmp_path):
+    (tmp_path / "peft").mkdir()
+    record = ExportRecord("peft", "now", "a model", 1.0, str(tmp_path / "peft"), 10, True, "same", "python x")
+    repaired.exports = [record]
+    studio._keep(repaired)
+    _, session = restarted(studio, repaired.id)
+    assert session.exports == [record]
 
 
 def test_a_second_tuning_is_a_second_run_and_the_last_one_is_shown_after_a_restart(studio, repaired):
@@ -326,6 +347,7 @@ def test_a_run_named_in_a_forged_session_file_opens_nothing(studio, repaired, ch
     other = studio.sessions.new()
     studio.sessions.keep(other)
     path = studio.settings.data_dir / "sessions" / f"{other.key}.json"
+    (studio.settings.data_dir / "runs" / other.key).mkdir()
     for forged in (f"../{repaired.key}/{repaired.run.id}", repaired.run.id, "..", "/"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "run": forged}))
         _, session = restarted(studio, other.id)
@@ -513,7 +535,7 @@ def test_a_full_disk_loses_only_the_copy_and_says_so(studio, checked, monkeypatc
 
 
 def test_many_runs_are_offered_for_deletion_and_none_is_deleted_silently(studio, repaired, monkeypatch):
-    monkeypatch.setattr(history, "RUNS_OFFERED", 2)
+    monkeypatch.setattr(shelf_of, "RUNS_OFFERED", 2)
 
     def again() -> None:
         studio.tune(repaired, TuneSettings(), 4)
