@@ -26,7 +26,7 @@ from actor_core.judge import Verdict
 from actor_core.tune import Tuned, TuneSettings
 from app import history, run_files
 from app import shelf as shelf_of
-from app.create_app import create_app
+from app.create_app import BUILDERS, create_app
 from app.page import Page
 from app.runs import Run
 from app.session import ExportRecord
@@ -90,10 +90,11 @@ def test_what_was_found_is_shown_without_the_model_and_the_rest_says_what_to_loa
     again, session = restarted(studio, repaired.id)
     with gr.Blocks():
         page = Page(again)
-        for name, step in (("tune", "tune"), ("compare", "compare"), ("export", "export")):
+        for name, step in BUILDERS.items():
             with page.step(name):
-                __import__(f"app.steps.{step}", fromlist=[step]).build(page)
+                step.build(page)
         view = page.view(session)
+    assert "What you found out with a model (fp32) is still here" in view["model_hint"]
     assert view["compare_step"].interactive and ">0 of 2<" in view["tiles"]
     for hint in ("tune_hint", "strength_now", "export_hint"):
         assert "belong to a model (fp32): load it in step 1 first" in view[hint]
@@ -550,10 +551,31 @@ def test_many_runs_are_offered_for_deletion_and_none_is_deleted_silently(studio,
     again()
     assert len(places(studio, repaired)) == 4 and "There is no room for this run" in repaired.notices["kept"].text
     assert repaired.tuned is not None and repaired.run is None
+    with gr.Blocks():
+        page = Page(studio)
+        panel.build(page)
+    view = page.view(repaired)
+    assert view["history_oldest"].visible and "You have 4 earlier runs" in view["history_faults"]
     oldest = shelf.lines[-1].id
     studio.history.delete(repaired, oldest)
     assert len(places(studio, repaired)) == 4 and repaired.run is not None, "now there is room for the last one"
     assert oldest not in [place.name for place in places(studio, repaired)]
+
+
+def test_what_is_not_on_the_disk_is_not_lost_by_opening_another_run(studio, repaired, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    first = repaired.run.id
+    with monkeypatch.context() as disk:
+        disk.setattr(history, "write_run", full)
+        studio.tune(repaired, TuneSettings(), 4)
+        done(studio, repaired)
+        with pytest.raises(ActorError, match="not on the disk yet"):
+            studio.history.open(repaired, first)
+        assert repaired.tuned is not None and repaired.run is None
+    studio.history.open(repaired, first)
+    assert repaired.run.id == first and len(places(studio, repaired)) == 2, "there was room again"
 
 
 def test_a_run_is_read_and_written_no_more_often_than_it_changes(studio, repaired, monkeypatch):
