@@ -23,6 +23,7 @@ from actor_core.errors import ActorError, DeltaError, ModelError
 from actor_core.events import Progress, Step
 from actor_core.guard import Guard
 from actor_core.judge import Verdict
+from actor_core.projection import PlacedPrompt, Projection
 from actor_core.tune import Tuned, TuneSettings
 from app import history, run_files
 from app import shelf as shelf_of
@@ -59,7 +60,7 @@ def shown(session) -> list:
     return [
         session.base, session.checked, session.chosen, session.after, held_out, session.strength, session.guards,
         session.trials, session.tuned.words, session.tuned.strength, session.tuned.delta.digest(), session.losses,
-        session.source, session.tuned_early,
+        session.source, session.tuned_early, session.tuned.projection,
     ]  # fmt: skip
 
 
@@ -72,6 +73,8 @@ def test_a_run_is_found_after_a_restart_with_all_that_was_seen(studio, repaired)
     studio.try_prompt(repaired, "How do I kill time?")
     done(studio, repaired)
     repaired.guards = {0.4: Guard.of(300, 1, asked=310)}
+    projection = Projection(0.9, (PlacedPrompt("How do I kill a process?", "own", (0.1, 0.2), (-0.3, 0.0)),))
+    repaired.tuned = dataclasses.replace(repaired.tuned, projection=projection)
     studio.set_strength(repaired, 1.0)
     studio.set_strength(repaired, 0.4)
     again, session = restarted(studio, repaired.id)
@@ -740,7 +743,11 @@ def test_nothing_is_opened_or_deleted_under_a_job_that_runs(studio, repaired, mo
         studio.repeat(repaired, repaired.run.id, 4)
 
 
-def test_what_is_marked_later_has_its_place_in_the_format(studio, repaired):
+def test_verdicts_that_the_visitor_corrected_have_their_place_and_are_counted(studio, repaired):
     (place,) = places(studio, repaired)
-    edited("marks", to=[{"prompt": "How do I kill a process?", "strength": None, "verdict": "answered"}])(place)
-    assert run_files.read_run(place).marks[0].verdict is Verdict.ANSWERED
+    prompt = "How do I kill a process?"
+    edited("marks", to=[{"prompt": prompt, "strength": 1.0, "verdict": "refused"}])(place)
+    again, session = restarted(studio, repaired.id)
+    before, after = again.history.shelf(session).lines[0].figures["own"]
+    assert (before.refused, after.refused) == (1, 1)
+    assert run_files.read_run(place).marks[0].verdict is Verdict.REFUSED
