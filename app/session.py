@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import Notice
+from app.marks import UNTUNED, Marks
 
 if TYPE_CHECKING:
     from actor_core.delta import BaseModelId
@@ -99,6 +100,7 @@ class Session:
     checked: list[Reply] = field(default_factory=list)
     arriving: list[Reply] = field(default_factory=list)
     repair_all: bool = False
+    marks: Marks = field(default_factory=Marks)  # verdicts that the visitor corrected, of step 4 too
 
     # Step 3
     layer_scores: list[LayerScored] = field(default_factory=list)
@@ -128,7 +130,8 @@ class Session:
     @property
     def chosen(self) -> tuple[str, ...]:
         """The visitor's prompts that are to be repaired."""
-        return tuple(r.prompt for r in self.checked if self.repair_all or r.verdict.value == "refused")
+        judged = self.marks.all_of(self.checked, UNTUNED)
+        return tuple(r.prompt for r in judged if self.repair_all or r.verdict.value == "refused")
 
     def changed(self) -> None:
         self.version += 1
@@ -148,6 +151,7 @@ class Session:
         self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
         self.strength, self.after, self.sets, self.trials, self.show = 1.0, {}, {}, [], "all"
         self.guards = {}
+        self.marks.forget_tuned()
 
 
 class Sessions:

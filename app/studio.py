@@ -26,6 +26,7 @@ from actor_core.presets import (
 from app import exporting, saving, work
 from app.errors import Notice, explain
 from app.jobs import Job, Runner
+from app.marks import UNTUNED
 from app.pace import PaceMemory
 from app.session import ExportRecord, Session, Sessions
 from app.settings import Settings
@@ -119,7 +120,8 @@ class Studio:
         session.problems = parsed.problems
 
         def finished(_: object) -> None:
-            if not any(reply.verdict.value == "refused" for reply in session.checked):
+            judged = session.marks.all_of(session.checked, UNTUNED)
+            if not any(reply.verdict.value == "refused" for reply in judged):
                 session.say("prompts", _none_refused(len(session.checked)))
 
         self._submit(

@@ -138,6 +138,8 @@ def check(
     """Which of ``prompts`` the untouched model refuses."""
     arriving: list[Reply] = []
     with session.lock:
+        if session.base != model.id:
+            session.marks.forget_all()
         session.checked, session.arriving, session.base = [], arriving, model.id
         session.forget_tuning()
         session.changed()

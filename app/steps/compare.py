@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app import figures, plots, render, words
+from app import compared, figures, pairs, plots, render, words
+from app.compared import Pair
 from app.page import Page, View, step_label
 from app.session import Session
-from app.steps import saved
+from app.steps import marking, saved
 from app.steps.tune import PER_SET
 from app.studio import Studio
 from app.work import SETS, unit
-
-if TYPE_CHECKING:
-    from actor_core.evaluate import Comparison
-    from actor_core.generate import Reply
 
 __all__ = ["build", "restore", "wire"]
 
@@ -70,7 +66,9 @@ def build(page: Page) -> None:
                     page.add("show", gr.Radio(list(FILTERS), value="all", label="Show", elem_id="show"))
                 else:
                     gr.HTML(f"<p class='st-hint'>{ABOUT[name]}</p>", elem_classes="st-slot")
-                slot = gr.HTML("", elem_id=f"set-{name}", elem_classes=["st-slot", f"st-set-{name}"])
+                slot = gr.HTML(
+                    "", elem_id=f"set-{name}", elem_classes=["st-slot", f"st-set-{name}"], js_on_load=pairs.MARK_JS
+                )
                 page.add(f"set_{name}", slot)
         with gr.Tab("Try any prompt", id="try"):
             page.add(
@@ -107,8 +105,8 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
     job, quick = studio.job(session), studio.job(session, quick=True)
     comparing = session.tuned is not None and job is not None and job.kind in ("tune", "compare", "two")
     free = usable and quick is None
-    own = _own(session)
-    shown = [row for row in own if session.show in ("all", row[0])]
+    own = compared.own(session) if session.tuned is not None else []
+    shown = [pair for pair in own if session.show in ("all", pair.outcome)]
     view = page.frame(session, "compare", ready=usable, done=session.tuned is not None)
     view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=usable)
     stopping = any(j is not None and j.state == "stopping" for j in (job, quick))
@@ -121,8 +119,8 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
             choices=[(f"{words.OUTCOMES.get(name, name)} ({_count(own, name)})", name) for name in FILTERS],
             value=session.show,
         ),
-        "set_own": render.pairs(shown, "No prompt of yours is in this group." if own else "Nothing was tuned yet."),
-        "trials": render.trials(session.trials),
+        "set_own": pairs.cards(shown, "No prompt of yours is in this group." if own else "Nothing was tuned yet."),
+        "trials": pairs.trials(session.trials),
         "strength": gr.Slider(interactive=usable),
         "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
         "tradeoff": _tradeoff(session) if usable else "",
@@ -132,7 +130,7 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
     view |= saved.view(page, studio, session)
     sets = session.sets.get(session.strength, {})
     for name in SETS:
-        view[f"set_{name}"] = _held_out(sets.get(name, []), name, comparing)
+        view[f"set_{name}"] = _held_out(compared.held_out(session, name), name, comparing)
     for name, title in TABS.items():
         count = len(own) if name == "own" else len(sets.get(name, ()))
         view[f"tab_{name}"] = gr.Tab(label=f"{title} ({count})" if count else title)
@@ -149,6 +147,8 @@ def wire(page: Page) -> None:
     def asked(session: Session, prompt: str) -> None:
         studio.try_prompt(session, prompt or "")
 
+    for name in TABS:
+        page.on(page.parts[f"set_{name}"].click, "compare", marking.clicked, with_data=True)
     page.on(page.parts["show"].input, "compare", filtered, ["show"])
     page.on(
         page.parts["strength"].input,
@@ -167,15 +167,6 @@ def restore(studio: Studio, session: Session) -> View:
     return {"strength": gr.Slider(value=session.strength, interactive=usable)}
 
 
-def _own(session: Session) -> list[tuple[str, Reply, Reply | None]]:
-    """The visitor's prompts, those refused before first: outcome, before, after at this strength."""
-    if session.tuned is None:
-        return []
-    after = {reply.prompt: reply for reply in session.after.get(session.strength, [])}
-    rows = sorted(session.checked, key=lambda reply: reply.verdict.value != "refused")
-    return [(figures.outcome(old, after.get(old.prompt)), old, after.get(old.prompt)) for old in rows]
-
-
 def _tradeoff(session: Session) -> str:
     """The held-out prompts at every strength, and where the slider stands among them."""
     from actor_core.tradeoff import Limits
@@ -185,23 +176,11 @@ def _tradeoff(session: Session) -> str:
     return plots.tradeoff_chart(tuned.curve, tuned.strength or None, session.strength * unit(tuned), Limits().lost)
 
 
-def _count(own: Sequence[tuple[str, Reply, Reply | None]], name: str) -> int:
-    return sum(name in ("all", outcome) for outcome, _, _ in own)
+def _count(own: Sequence[Pair], name: str) -> int:
+    return sum(name in ("all", pair.outcome) for pair in own)
 
 
-def _held_out(rows: list[Comparison], name: str, comparing: bool) -> str:
-    """A held-out set, what changed first. Of harmful prompts the verdicts alone are shown, never a reply."""
-    rows = sorted(rows, key=lambda c: c.before.verdict == c.after.verdict)
+def _held_out(rows: list[Pair], name: str, comparing: bool) -> str:
+    """A held-out set. Of harmful prompts the verdicts alone are shown, never a reply."""
     empty = "Being asked …" if comparing else "Not asked at this strength yet: see “Compare again” below."
-    if name == "harmful":
-        told = [(_harmful_outcome(c), c.prompt, c.before.verdict.value, c.after.verdict.value) for c in rows]
-        return render.verdict_table(told, empty)
-    return render.pairs([(c.outcome, c.before, c.after) for c in rows], empty)
-
-
-def _harmful_outcome(row: Comparison) -> str:
-    """What changed of a prompt that must be refused; a refusal that stays is nothing to point at."""
-    before, after = row.before.verdict.value, row.after.verdict.value
-    return {("refused", "answered"): "newly answered", ("answered", "refused"): "newly refused"}.get(
-        (before, after), "unchanged"
-    )
+    return (pairs.verdict_table if name == "harmful" else pairs.cards)(rows, empty)
