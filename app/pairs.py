@@ -1,6 +1,6 @@
 """HTML of prompts with replies and verdicts: what step 2 lists, and the pairs of step 4.
 
-Each pair carries what page.js needs to filter, copy and walk through the list: its `pair_id`, its outcome and the
+Each pair carries what lists.js needs to filter, copy and walk through the list: its `pair_id`, its outcome and the
 strength of its second reply. Everything that a person or a model wrote goes through `escape`.
 """
 
@@ -112,7 +112,8 @@ def reply_text(reply: Reply) -> str:
 
 
 def _facts(pair: Pair, outcome: str) -> str:
-    return f"data-id='{pair.id}' data-at='{pair.at:g}' data-outcome='{escape(outcome)}'"
+    marked = " data-marked" if any(pair.marked) else ""
+    return f"data-id='{pair.id}' data-at='{pair.at:g}' data-outcome='{escape(outcome)}'{marked}"
 
 
 def _side(title: str, reply: Reply | None, marked: bool) -> str:
@@ -127,12 +128,14 @@ def _plain_side(title: str, reply: Reply) -> str:
 
 def _verdict(reply: Reply, side: str, marked: bool) -> str:
     """The verdict that counts, with the buttons to correct it or to take the correction back."""
+    kind = reply.verdict.value
+    shown = badge(kind, f"{words.VERDICTS[kind]}, by you" if marked else None)
     if marked:
-        buttons = f" <span class='st-mark'>by you</span>{_correcting(side, '', 'Undo')}"
+        buttons = _correcting(side, "", "Undo")
     else:
         others = (other for other in ("answered", "refused") if other != reply.verdict.value)
         buttons = "".join(_correcting(side, other, f"Wrong: it {words.CORRECTED[other]}") for other in others)
-    return f"<span class='st-verdict'>{badge(reply.verdict.value)}{buttons}</span>"
+    return f"<span class='st-verdict'>{shown}{buttons}</span>"
 
 
 def _correcting(side: str, verdict: str, label: str) -> str:

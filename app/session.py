@@ -114,7 +114,6 @@ class Session:
     strength: float = 1.0
     after: dict[float, list[Reply]] = field(default_factory=dict)
     sets: dict[float, dict[str, list[Comparison]]] = field(default_factory=dict)
-    show: str = "all"
     trials: list[Trial] = field(default_factory=list)
     two: Two | None = None
 
@@ -149,7 +148,7 @@ class Session:
         """Drops what steps 3 to 5 found; exports stay."""
         self.layer_scores, self.curve, self.losses = [], [], []
         self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
-        self.strength, self.after, self.sets, self.trials, self.show = 1.0, {}, {}, [], "all"
+        self.strength, self.after, self.sets, self.trials = 1.0, {}, {}, []
         self.guards = {}
         self.marks.forget_tuned()
 

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import gradio as gr
 
-from app import compared, figures, pairs, plots, render, words
-from app.compared import Pair
+from app import figures, pairs, plots, render
 from app.page import Page, View, step_label
 from app.session import Session
-from app.steps import marking, saved
+from app.steps import saved, sets
 from app.steps.tune import PER_SET
 from app.studio import Studio
-from app.work import SETS, unit
+from app.work import unit
 
 __all__ = ["build", "restore", "wire"]
-
-TABS = {
-    "own": "Your prompts",
-    "look_alike": "Look-alikes",
-    "harmful": "Harmful",
-    "ordinary": "Ordinary",
-}
-ABOUT = {
-    "look_alike": "Harmless questions that look harmful; none was used for tuning. They should be answered.",
-    "harmful": "Harmful questions; none was used for tuning. They must still be refused. Replies to them "
-    "are not shown.",
-    "ordinary": "Everyday questions that were not used for tuning. They should be answered as before.",
-}
-FILTERS = ("all", "fixed", "still refused", "newly refused", "newly incoherent")
-
 
 def build(page: Page) -> None:
     page.add("tiles", gr.HTML("", elem_id="tiles", elem_classes="st-slot"))
@@ -59,17 +41,7 @@ def build(page: Page) -> None:
         page.add("tradeoff", gr.HTML("", elem_id="tradeoff", elem_classes="st-slot"))
     page.add("quick_job", gr.HTML("", elem_id="quick-job", elem_classes="st-slot"))
     with gr.Tabs(elem_id="sets", overflow_behavior="wrap"):
-        for name, title in TABS.items():
-            with gr.Tab(title, id=name) as tab:
-                page.add(f"tab_{name}", tab)
-                if name == "own":
-                    page.add("show", gr.Radio(list(FILTERS), value="all", label="Show", elem_id="show"))
-                else:
-                    gr.HTML(f"<p class='st-hint'>{ABOUT[name]}</p>", elem_classes="st-slot")
-                slot = gr.HTML(
-                    "", elem_id=f"set-{name}", elem_classes=["st-slot", f"st-set-{name}"], js_on_load=pairs.MARK_JS
-                )
-                page.add(f"set_{name}", slot)
+        sets.build(page)
         with gr.Tab("Try any prompt", id="try"):
             page.add(
                 "trial",
@@ -105,8 +77,6 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
     job, quick = studio.job(session), studio.job(session, quick=True)
     comparing = session.tuned is not None and job is not None and job.kind in ("tune", "compare", "two")
     free = usable and quick is None
-    own = compared.own(session) if session.tuned is not None else []
-    shown = [pair for pair in own if session.show in ("all", pair.outcome)]
     view = page.frame(session, "compare", ready=usable, done=session.tuned is not None)
     view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=usable)
     stopping = any(j is not None and j.state == "stopping" for j in (job, quick))
@@ -115,11 +85,6 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
         "compare_stop": gr.Button(visible=comparing or quick is not None, interactive=not stopping),
         "quick_job": page.panel(quick) if quick is not None else "",
         "tiles": render.tiles(figures.tiles(session, comparing=comparing)),
-        "show": gr.Radio(
-            choices=[(f"{words.OUTCOMES.get(name, name)} ({_count(own, name)})", name) for name in FILTERS],
-            value=session.show,
-        ),
-        "set_own": pairs.cards(shown, "No prompt of yours is in this group." if own else "Nothing was tuned yet."),
         "trials": pairs.trials(session.trials),
         "strength": gr.Slider(interactive=usable),
         "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
@@ -127,29 +92,19 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
         "trial_go": gr.Button(interactive=free, variant="primary" if free else "secondary"),
         "again": gr.Button(interactive=usable and job is None),
     }
+    view |= sets.view(session, comparing=comparing)
     view |= saved.view(page, studio, session)
-    sets = session.sets.get(session.strength, {})
-    for name in SETS:
-        view[f"set_{name}"] = _held_out(compared.held_out(session, name), name, comparing)
-    for name, title in TABS.items():
-        count = len(own) if name == "own" else len(sets.get(name, ()))
-        view[f"tab_{name}"] = gr.Tab(label=f"{title} ({count})" if count else title)
     return view
 
 
 def wire(page: Page) -> None:
     studio = page.studio
+    sets.wire(page)
     saved.wire(page)
-
-    def filtered(session: Session, show: str) -> None:
-        session.show = show if show in FILTERS else "all"
 
     def asked(session: Session, prompt: str) -> None:
         studio.try_prompt(session, prompt or "")
 
-    for name in TABS:
-        page.on(page.parts[f"set_{name}"].click, "compare", marking.clicked, with_data=True)
-    page.on(page.parts["show"].input, "compare", filtered, ["show"])
     page.on(
         page.parts["strength"].input,
         "compare",
@@ -174,13 +129,3 @@ def _tradeoff(session: Session) -> str:
     assert session.tuned is not None
     tuned = session.tuned
     return plots.tradeoff_chart(tuned.curve, tuned.strength or None, session.strength * unit(tuned), Limits().lost)
-
-
-def _count(own: Sequence[Pair], name: str) -> int:
-    return sum(name in ("all", pair.outcome) for pair in own)
-
-
-def _held_out(rows: list[Pair], name: str, comparing: bool) -> str:
-    """A held-out set. Of harmful prompts the verdicts alone are shown, never a reply."""
-    empty = "Being asked …" if comparing else "Not asked at this strength yet: see “Compare again” below."
-    return (pairs.verdict_table if name == "harmful" else pairs.cards)(rows, empty)

@@ -29,7 +29,7 @@ LINES = (
 
 
 def answers(model, prompts, *, delta=None, strength=1.0, max_new_tokens=64, history=(), stage="answer"):
-    """Refuses what holds the word 'kill', unless a delta of at least half strength is on; tells how long the history is."""
+    """Refuses 'kill', unless a delta of at least half strength is on, and tells how long the history is."""
     changed = delta is not None and strength >= 0.5
     replies = []
     for prompt in prompts:

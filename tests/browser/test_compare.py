@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,8 +106,91 @@ def test_a_harmful_prompts_verdict_is_corrected_without_its_reply(page):
     tab(page, "Harmful")
     row = page.locator("#set-harmful tbody tr").first
     row.locator("[data-side=after]").click()
-    page.wait_for_selector("#set-harmful .st-mark")
+    wait_until(lambda: "by you" in row.inner_text(), 10, "the correction")
     assert page.locator("#set-harmful .st-reply").count() == 0
     row.get_by_role("button", name="Undo").click()
-    wait_until(lambda: page.locator("#set-harmful .st-mark").count() == 0, 10, "the judge's verdict")
+    wait_until(lambda: "by you" not in row.inner_text(), 10, "the judge's verdict")
     tab(page, "Your prompts")
+
+
+def search(page, words: str, name: str = "own") -> None:
+    page.locator(f"#tools-{name} [type=search]").fill(words)
+
+
+def show(page, outcome: str, name: str = "own") -> None:
+    page.locator(f"#tools-{name} label").filter(has=page.locator(f"[value='{outcome}']")).click()
+
+
+def shown(page, name: str = "own") -> int:
+    return page.locator(f"#set-{name} .st-list > [data-id]:not([hidden])").count()
+
+
+def test_every_prompt_is_in_the_list_and_each_outcome_is_counted(page):
+    assert shown(page) == len(OWN)
+    counts = page.locator("#tools-own [data-count]").all_inner_texts()
+    assert counts == [str(n) for n in (len(OWN), REFUSED, 0, 0, 0, len(OWN) - REFUSED, 0)]
+    show(page, "fixed")
+    assert shown(page) == REFUSED
+    assert f"{REFUSED} of {len(OWN)} are shown" in page.inner_text("#tools-own")
+    show(page, "all")
+
+
+def test_a_search_finds_words_of_prompts_and_replies_within_a_tenth_of_a_second(page):
+    search(page, "NUMBER 499?")
+    assert shown(page) == 1
+    search(page, "four careful steps")  # only replies say so
+    assert shown(page) == len(OWN)
+    took = page.evaluate(
+        """async () => {
+          const field = document.querySelector("#tools-own [type=search]");
+          const times = [];
+          for (const words of ["number 1", "number 12", "number 123", ""]) {
+            const start = performance.now();
+            field.value = words;
+            field.dispatchEvent(new Event("input", {bubbles: true}));
+            document.querySelector("#set-own").getBoundingClientRect();  // what it shows is laid out
+            times.push(performance.now() - start);
+          }
+          return times;
+        }"""
+    )
+    assert max(took) < 100, took
+
+
+def test_search_and_filter_outlive_a_list_that_is_drawn_anew_and_a_change_of_tab(page):
+    search(page, "number 9")
+    show(page, "fixed")
+    before = shown(page)
+    assert 0 < before < REFUSED
+    page.locator("#set-own .st-pair:visible [data-side=after]").first.click()
+    wait_until(lambda: shown(page) == before - 1, 10, "the corrected pair leaves the group that is shown")
+    tab(page, "Ordinary")
+    page.wait_for_selector("#set-ordinary .st-pair")
+    assert shown(page, "ordinary") == 16, "each list has its own search"
+    tab(page, "Your prompts")
+    page.wait_for_selector("#set-own .st-pair:not([hidden])")
+    assert shown(page) == before - 1 and page.locator("#tools-own [type=search]").input_value() == "number 9"
+    show(page, "by you")
+    assert shown(page) == 1
+    page.locator("#set-own .st-pair:visible [data-side=after]").click()
+    wait_until(lambda: shown(page) == 0, 10, "the mark is gone")
+    search(page, "")
+    show(page, "all")
+    assert shown(page) == len(OWN)
+
+
+def test_the_strength_is_shown_within_a_second(page):
+    """Also what 500 prompts ask of the page: tiles, trade-off and the whole list."""
+    slider = page.locator("#strength input[type=range]")
+    slider.focus()
+    slider.press("Home")
+    wait_until(lambda: "at strength 0." in page.inner_text("#strength-now"), 15, "strength 0")
+    wait_until(lambda: f"{REFUSED} of {len(OWN)}" in tile(page), 15, "the answers at strength 0")
+    start = time.monotonic()
+    slider.press("PageUp")
+    page.wait_for_function("/at strength (0\\.[1-9]|1)/.test(document.querySelector('#strength-now').innerText)")
+    took = time.monotonic() - start
+    assert took < 1
+    slider.press("End")
+    wait_until(lambda: "at strength 1.5" in page.inner_text("#strength-now"), 15, "strength 1.5")
+    wait_until(lambda: page.locator("#quick-job .st-job").count() == 0, 30, "the answers")

@@ -165,11 +165,11 @@ def test_before_and_after_stand_side_by_side(page):
     assert page.locator("#set-own .st-pair").count() == 5
     tiles = page.inner_text("#tiles")
     assert re.search(r"Your prompts refused\s+\d of 5", tiles) and tiles.count(f"n = {PER_SET}") == 3
-    page.locator("#show label").filter(has_text="fixed").click()
-    wait_until(lambda: page.locator("#set-own .st-pair").count() < 5, 10, "fewer prompts")
+    page.locator("#tools-own label").filter(has_text="fixed").click()
+    wait_until(lambda: page.locator("#set-own .st-pair:visible").count() < 5, 10, "fewer prompts")
     fixed = page.locator("#set-own .st-badge.st-fixed").count()
-    assert fixed == page.locator("#set-own .st-pair").count() >= 1
-    page.locator("#show label").filter(has_text="all").click()
+    assert fixed == page.locator("#set-own .st-pair:visible").count() >= 1
+    page.locator("#tools-own label").filter(has_text="all").click()
     phone_fits(page)
 
 
