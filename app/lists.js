@@ -5,6 +5,8 @@
   const chosen = new Map(); // by the list's id: {query, outcome, tools (the ones that show it)}
   const texts = new WeakMap(); // what is searched of a pair, in lower case
 
+  let differences = true; // whether words that differ are marked, in every list
+
   const state = (id) => {
     if (!chosen.has(id)) chosen.set(id, { query: "", outcome: "all", tools: null });
     return chosen.get(id);
@@ -41,6 +43,15 @@
     observer.takeRecords(); // what was changed just now needs no answer
   }
 
+  function showDifferences(on) {
+    differences = on;
+    const root = document.documentElement.style;
+    root.setProperty("--st-ins", on ? "underline" : "none");
+    root.setProperty("--st-del", on ? "line-through" : "none");
+    root.setProperty("--st-differences", on ? "100%" : "0%");
+    for (const box of document.querySelectorAll("[data-differences]")) box.checked = on;
+  }
+
   // A list that was made over, or tools that came back with their tab.
   function refresh(records) {
     const touched = new Set();
@@ -56,6 +67,7 @@
       if (view.tools !== tools) {
         tools.querySelector("[type=search]").value = view.query;
         for (const radio of tools.querySelectorAll("[type=radio]")) radio.checked = radio.value === view.outcome;
+        showDifferences(differences);
       } else if (!touched.has(tools.dataset.list)) continue;
       view.tools = tools;
       apply(tools);
@@ -67,6 +79,7 @@
     if (!tools) return;
     const view = state(tools.dataset.list);
     if (event.target.type === "search") view.query = event.target.value;
+    if (event.target.type === "checkbox") return showDifferences(event.target.checked);
     if (event.target.type === "radio") view.outcome = event.target.value;
     apply(tools);
   }

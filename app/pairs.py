@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from app import words
 from app.compared import Pair, pair_id
+from app.differences import marked_up
 from app.marks import UNTUNED, Marks
 from app.render import badge
 
@@ -66,11 +67,12 @@ def cards(pairs: Sequence[Pair], empty: str) -> str:
     for pair in pairs:
         outcome = pair.outcome
         mark = badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome else ""
+        differing = (pair.after and marked_up(pair.before.text, pair.after.text)) or (None, None)
         shown.append(
             f"<article class='st-pair' {_facts(pair, outcome)}><header>"
             f"<span class='st-prompt'>{escape(pair.prompt)}</span>{mark}</header>"
-            f"<div class='st-sides'>{_side('Before', pair.before, pair.marked[0])}"
-            f"{_side('After', pair.after, pair.marked[1])}</div></article>"
+            f"<div class='st-sides'>{_side('Before', pair.before, pair.marked[0], differing[0])}"
+            f"{_side('After', pair.after, pair.marked[1], differing[1])}</div></article>"
         )
     return f"<div class='st-pairs st-list'>{''.join(shown)}</div>"
 
@@ -106,8 +108,9 @@ def trials(tried: Sequence[Trial]) -> str:
     )
 
 
-def reply_text(reply: Reply) -> str:
-    text = escape(reply.text) or "<em>(empty)</em>"
+def reply_text(reply: Reply, marked: str | None = None) -> str:
+    """``marked``: its text as `marked_up` gave it, in place of the plain one."""
+    text = marked or escape(reply.text) or "<em>(empty)</em>"
     return f"<div class='st-reply'>{text}{' …' if reply.truncated else ''}</div>"
 
 
@@ -116,10 +119,10 @@ def _facts(pair: Pair, outcome: str) -> str:
     return f"data-id='{pair.id}' data-at='{pair.at:g}' data-outcome='{escape(outcome)}'{marked}"
 
 
-def _side(title: str, reply: Reply | None, marked: bool) -> str:
+def _side(title: str, reply: Reply | None, marked: bool, differing: str | None) -> str:
     if reply is None:
         return f"<section><h4>{title}</h4><p class='st-hint'>not asked yet</p></section>"
-    return f"<section><h4>{title} {_verdict(reply, title.lower(), marked)}</h4>{reply_text(reply)}</section>"
+    return f"<section><h4>{title} {_verdict(reply, title.lower(), marked)}</h4>{reply_text(reply, differing)}</section>"
 
 
 def _plain_side(title: str, reply: Reply) -> str:
@@ -139,6 +142,4 @@ def _verdict(reply: Reply, side: str, marked: bool) -> str:
 
 
 def _correcting(side: str, verdict: str, label: str) -> str:
-    return (
-        f"<button type='button' class='st-correct' data-side='{side}' data-mark='{verdict}'>{escape(label)}</button>"
-    )
+    return f"<button type='button' class='st-correct' data-side='{side}' data-mark='{verdict}'>{escape(label)}</button>"

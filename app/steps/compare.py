@@ -14,6 +14,7 @@ from app.work import unit
 
 __all__ = ["build", "restore", "wire"]
 
+
 def build(page: Page) -> None:
     page.add("tiles", gr.HTML("", elem_id="tiles", elem_classes="st-slot"))
     page.add("compare_job", gr.HTML("", elem_id="compare-job", elem_classes="st-slot"))

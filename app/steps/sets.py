@@ -1,7 +1,7 @@
 """The lists of step 4: the visitor's prompts and each held-out set, before and after, in a tab each.
 
-A list is drawn whole. Searching, filtering, walking and copying happen in the browser (app/lists.js), so that they answer
-at once and what is typed there outlives a list that is drawn anew.
+A list is drawn whole. Searching, filtering, walking and copying happen in the browser (app/lists.js), so that they
+answer at once and what is typed there outlives a list that is drawn anew.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ ABOUT = {
     "ordinary": "Everyday questions that were not used for tuning. They should be answered as before.",
 }
 OUTCOMES = ("fixed", "still refused", "newly refused", "newly incoherent", "unchanged")
+DIFFERENCES = (
+    "<label class='st-switch'><input type='checkbox' data-differences>Show differences</label><span class='st-hint'>"
+    "What only the reply before says is <del>struck through</del>, what only the one after says is "
+    "<ins>underlined</ins>; replies with nearly nothing in common stay plain.</span>"
+)
 HARMFUL_OUTCOMES = ("newly answered", "newly refused", "unchanged")
 
 
@@ -81,9 +86,10 @@ def _tools(name: str) -> str:
         for value, label in choices.items()
     )
     where = "prompts" if name == "harmful" else "prompts and replies"
+    differences = "" if name == "harmful" else DIFFERENCES
     return (
         f"<div class='st-tools' data-list='set-{name}'><label class='st-search'><span>Search {where}</span>"
         "<input type='search' autocomplete='off' spellcheck='false'></label>"
-        f"<fieldset><legend>Show</legend>{radios}</fieldset>"
+        f"<fieldset><legend>Show</legend>{radios}</fieldset>{differences}"
         "<p class='st-hint' role='status' data-found></p></div>"
     )
