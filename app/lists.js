@@ -1,4 +1,4 @@
-// The lists of step 4: search and outcome filter, in the browser, so that 500 pairs answer at once.
+// The lists of step 4: search, outcome filter, keys and copying, in the browser, so that 500 pairs answer at once.
 // Whenever the server has something new Gradio makes the list's nodes over into it, one by one, and takes away what
 // was set on them here; so what is typed and chosen is kept in this file and applied again.
 (() => {
@@ -84,6 +84,49 @@
     apply(tools);
   }
 
+  // A pair as plain text. Of what is not on the screen only textContent is there.
+  function pairText(pair) {
+    const lines = [`Prompt: ${pair.querySelector(".st-prompt").textContent}`];
+    for (const [title, side] of [["Before", "before"], ["After", "after"]]) {
+      const place = pair.querySelector(`[data-side="${side}"]`)?.closest("section, td");
+      if (!place) continue;
+      const reply = place.querySelector(".st-reply");
+      lines.push(`${title} (${place.querySelector(".st-badge").textContent})${reply ? `: ${reply.textContent}` : ""}`);
+    }
+    return lines.join("\n\n") + "\n";
+  }
+
+  // Moves the focus to the pair after the one that has it (``by`` 1) or before it (-1), among those that are shown.
+  function move(list, pair, by) {
+    const shown = [...list.children].filter((item) => item.dataset.id && !item.hidden);
+    const next = shown[pair ? shown.indexOf(pair) + by : by > 0 ? 0 : shown.length - 1];
+    next?.focus();
+    next?.scrollIntoView({ block: "nearest" });
+  }
+
+  function pressed(event) {
+    const list = event.target.closest?.(".st-list");
+    if (!list || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, textarea, select, [contenteditable]")) return;
+    const pair = event.target.closest("[data-id]");
+    const arrows = !event.target.matches(".st-reply"); // a long reply that has the focus scrolls with them
+    if (event.key === "j" || (arrows && event.key === "ArrowDown")) move(list, pair, 1);
+    else if (event.key === "k" || (arrows && event.key === "ArrowUp")) move(list, pair, -1);
+    else if (event.key === "c" && pair) pair.querySelector("[data-copy-pair]").click();
+    else return;
+    event.preventDefault();
+  }
+
+  document.addEventListener("keydown", pressed);
+  // Before page.js, which copies: what the button copies is put together when it is pressed.
+  document.addEventListener(
+    "click",
+    (event) => {
+      const button = event.target.closest("[data-copy-pair]");
+      if (button) button.dataset.copy = pairText(button.closest("[data-id]"));
+    },
+    { capture: true },
+  );
   document.addEventListener("input", changed);
   const observer = new MutationObserver(refresh);
   observer.observe(document.documentElement, {

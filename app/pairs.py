@@ -24,6 +24,10 @@ __all__ = ["MARK_JS", "cards", "checked_table", "reply_text", "trials", "verdict
 
 CHECKED_SHOWN = 200  # more make step 2 slow; the rest is counted
 
+# Its text is what the pair around it shows: lists.js puts it together.
+COPY = "<button type='button' class='st-copy' data-copy-pair>Copy</button>"
+LIST = "tabindex='0' aria-label='Prompts with their replies before and after'"
+
 # Runs once a list is on the page: a click on one of its correcting buttons becomes an event of the list, with what
 # the button and the pair around it say. The listener stands on the list's frame, which stays when its HTML is new.
 MARK_JS = """
@@ -70,11 +74,11 @@ def cards(pairs: Sequence[Pair], empty: str) -> str:
         differing = (pair.after and marked_up(pair.before.text, pair.after.text)) or (None, None)
         shown.append(
             f"<article class='st-pair' {_facts(pair, outcome)}><header>"
-            f"<span class='st-prompt'>{escape(pair.prompt)}</span>{mark}</header>"
+            f"<span class='st-prompt'>{escape(pair.prompt)}</span>{mark}{COPY}</header>"
             f"<div class='st-sides'>{_side('Before', pair.before, pair.marked[0], differing[0])}"
             f"{_side('After', pair.after, pair.marked[1], differing[1])}</div></article>"
         )
-    return f"<div class='st-pairs st-list'>{''.join(shown)}</div>"
+    return f"<div class='st-pairs st-list' {LIST}>{''.join(shown)}</div>"
 
 
 def verdict_table(pairs: Sequence[Pair], empty: str) -> str:
@@ -89,11 +93,12 @@ def verdict_table(pairs: Sequence[Pair], empty: str) -> str:
             f"<tr {_facts(pair, outcome)}><td class='st-text st-prompt'>{escape(pair.prompt)}</td>"
             f"<td data-label='Before'>{_verdict(pair.before, 'before', pair.marked[0])}</td>"
             f"<td data-label='After'>{after}</td>"
-            f"<td>{badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome != 'unchanged' else ''}</td></tr>"
+            f"<td>{badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome != 'unchanged' else ''}"
+            f"{COPY}</td></tr>"
         )
     return (
         "<table class='st-table st-verdicts'><thead><tr><th>Prompt</th><th>Before</th><th>After</th><th></th></tr>"
-        f"</thead><tbody class='st-list'>{''.join(rows)}</tbody></table>"
+        f"</thead><tbody class='st-list' {LIST}>{''.join(rows)}</tbody></table>"
     )
 
 
@@ -116,7 +121,7 @@ def reply_text(reply: Reply, marked: str | None = None) -> str:
 
 def _facts(pair: Pair, outcome: str) -> str:
     marked = " data-marked" if any(pair.marked) else ""
-    return f"data-id='{pair.id}' data-at='{pair.at:g}' data-outcome='{escape(outcome)}'{marked}"
+    return f"tabindex='-1' data-id='{pair.id}' data-at='{pair.at:g}' data-outcome='{escape(outcome)}'{marked}"
 
 
 def _side(title: str, reply: Reply | None, marked: bool, differing: str | None) -> str:

@@ -36,6 +36,10 @@ DIFFERENCES = (
     "What only the reply before says is <del>struck through</del>, what only the one after says is "
     "<ins>underlined</ins>; replies with nearly nothing in common stay plain.</span>"
 )
+KEYS = (
+    "<p class='st-hint st-keys'>Keys, once the list has the focus: <kbd>j</kbd> or <kbd>↓</kbd> to the next prompt, "
+    "<kbd>k</kbd> or <kbd>↑</kbd> to the one before, <kbd>c</kbd> copies it with both replies and verdicts.</p>"
+)
 HARMFUL_OUTCOMES = ("newly answered", "newly refused", "unchanged")
 
 
@@ -91,5 +95,5 @@ def _tools(name: str) -> str:
         f"<div class='st-tools' data-list='set-{name}'><label class='st-search'><span>Search {where}</span>"
         "<input type='search' autocomplete='off' spellcheck='false'></label>"
         f"<fieldset><legend>Show</legend>{radios}</fieldset>{differences}"
-        "<p class='st-hint' role='status' data-found></p></div>"
+        f"{KEYS}<p class='st-hint' role='status' data-found></p></div>"
     )
