@@ -18,9 +18,8 @@ from app.render import badge
 
 if TYPE_CHECKING:
     from actor_core.generate import Reply
-    from app.session import Trial
 
-__all__ = ["MARK_JS", "cards", "checked_table", "reply_text", "trials", "verdict_table"]
+__all__ = ["MARK_JS", "cards", "checked_table", "reply_text", "verdict_table"]
 
 CHECKED_SHOWN = 200  # more make step 2 slow; the rest is counted
 
@@ -102,17 +101,6 @@ def verdict_table(pairs: Sequence[Pair], empty: str) -> str:
     )
 
 
-def trials(tried: Sequence[Trial]) -> str:
-    """Prompts that were tried on both models, the newest first."""
-    return "".join(
-        f"<article class='st-pair'><header><span class='st-prompt'>{escape(trial.before.prompt)}</span>"
-        f"<span class='st-mark'>strength {trial.strength:g}</span></header>"
-        f"<div class='st-sides'>{_plain_side('Before', trial.before)}{_plain_side('After', trial.after)}</div>"
-        "</article>"
-        for trial in tried
-    )
-
-
 def reply_text(reply: Reply, marked: str | None = None) -> str:
     """``marked``: its text as `marked_up` gave it, in place of the plain one."""
     text = marked or escape(reply.text) or "<em>(empty)</em>"
@@ -128,10 +116,6 @@ def _side(title: str, reply: Reply | None, marked: bool, differing: str | None) 
     if reply is None:
         return f"<section><h4>{title}</h4><p class='st-hint'>not asked yet</p></section>"
     return f"<section><h4>{title} {_verdict(reply, title.lower(), marked)}</h4>{reply_text(reply, differing)}</section>"
-
-
-def _plain_side(title: str, reply: Reply) -> str:
-    return f"<section><h4>{title} {badge(reply.verdict.value)}</h4>{reply_text(reply)}</section>"
 
 
 def _verdict(reply: Reply, side: str, marked: bool) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from actor_core.tune import Tuned
     from actor_core.two_changes import Likeness, SetOfTwo
 
-__all__ = ["ExportRecord", "Session", "Sessions", "Trial", "Two"]
+__all__ = ["ExportRecord", "Session", "Sessions", "Turn", "Two"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ class ExportRecord:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One prompt tried on both models."""
+class Turn:
+    """One message of a conversation that is held with both models at once; each goes on from its own replies."""
 
     before: Reply
     after: Reply
@@ -114,7 +114,8 @@ class Session:
     strength: float = 1.0
     after: dict[float, list[Reply]] = field(default_factory=dict)
     sets: dict[float, dict[str, list[Comparison]]] = field(default_factory=dict)
-    trials: list[Trial] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)  # another list at each change: a job sees by it what is new
+    pending: str = ""  # the message that is being asked, or was not answered
     two: Two | None = None
 
     # Step 5. ``guards`` by strength, as above.
@@ -148,7 +149,7 @@ class Session:
         """Drops what steps 3 to 5 found; exports stay."""
         self.layer_scores, self.curve, self.losses = [], [], []
         self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
-        self.strength, self.after, self.sets, self.trials = 1.0, {}, {}, []
+        self.strength, self.after, self.sets, self.turns, self.pending = 1.0, {}, {}, [], ""
         self.guards = {}
         self.marks.forget_tuned()
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Studio"]
 
 JOBS_IN_LINE = 20
+MAX_SAID = 24_000  # characters of one conversation, both models' together
 
 
 class Studio:
@@ -198,7 +199,7 @@ class Studio:
         )
 
     def try_prompt(self, session: Session, prompt: str) -> None:
-        """Step 4: any other prompt on both."""
+        """Step 4: any other prompt on both, as the next message of the conversation."""
         from actor_core.prompts import MAX_CHARS
 
         model = self._tuned_model(session)
@@ -207,12 +208,28 @@ class Studio:
             raise PromptError("Type a prompt first.")
         if len(prompt) > MAX_CHARS:
             raise PromptError(f"This prompt has {len(prompt):,} characters; at most {MAX_CHARS:,} can be tried.")
+        said = sum(len(reply.prompt) + len(reply.text) for turn in session.turns for reply in (turn.before, turn.after))
+        if said + len(prompt) > MAX_SAID:
+            raise PromptError(
+                f"This conversation has {said:,} characters and {MAX_SAID:,} is the limit: press “New conversation”."
+            )
         self._submit(
             session,
             "try",
             lambda: work.try_both(model, session, prompt, self.before),
+            stopped="Stopped: this message was not answered. Ask it again, or go on with another.",
             pace_key=_pace_key(model),
         )
+        session.pending = prompt
+
+    def new_conversation(self, session: Session) -> None:
+        """Step 4: forgets what was said; a message that is being asked is stopped."""
+        job = self.job(session)
+        if job is not None and job.kind == "try":
+            self.runner.stop(job)
+        with session.lock:
+            session.turns, session.pending = [], ""
+            session.changed()
 
     def open_saved(self, session: Session, files: list[str] | None, per_set: int) -> None:
         """Step 1: a change that was exported before, in the place of a tuning; its comparison follows."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app import figures, pairs, plots, render
+from app import figures, plots, render
 from app.page import Page, View, step_label
 from app.session import Session
-from app.steps import saved, sets
+from app.steps import chat, saved, sets
 from app.steps.tune import PER_SET
 from app.studio import Studio
 from app.work import unit
@@ -44,17 +44,7 @@ def build(page: Page) -> None:
     with gr.Tabs(elem_id="sets", overflow_behavior="wrap"):
         sets.build(page)
         with gr.Tab("Try any prompt", id="try"):
-            page.add(
-                "trial",
-                gr.Textbox(
-                    label="Prompt",
-                    info="Asked of the old model and of the tuned one.",
-                    lines=2,
-                    elem_id="trial",
-                ),
-            )
-            page.add("trial_go", gr.Button("Ask both", elem_id="trial-go", scale=0, min_width=150, size="md"))
-            page.add("trials", gr.HTML("", elem_id="trials", elem_classes="st-slot"))
+            chat.build(page)
     with gr.Accordion("Compare again, or on more prompts", open=False):
         page.add(
             "more",
@@ -77,7 +67,6 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
     usable = session.tuned is not None and studio.has_model_of(session)
     job, quick = studio.job(session), studio.job(session, quick=True)
     comparing = session.tuned is not None and job is not None and job.kind in ("tune", "compare", "two")
-    free = usable and quick is None
     view = page.frame(session, "compare", ready=usable, done=session.tuned is not None)
     view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=usable)
     stopping = any(j is not None and j.state == "stopping" for j in (job, quick))
@@ -86,14 +75,13 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
         "compare_stop": gr.Button(visible=comparing or quick is not None, interactive=not stopping),
         "quick_job": page.panel(quick) if quick is not None else "",
         "tiles": render.tiles(figures.tiles(session, comparing=comparing)),
-        "trials": pairs.trials(session.trials),
         "strength": gr.Slider(interactive=usable),
         "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
         "tradeoff": _tradeoff(session) if usable else "",
-        "trial_go": gr.Button(interactive=free, variant="primary" if free else "secondary"),
         "again": gr.Button(interactive=usable and job is None),
     }
     view |= sets.view(session, comparing=comparing)
+    view |= chat.view(session, asking=job is not None and job.kind == "try", ready=usable and job is None)
     view |= saved.view(page, studio, session)
     return view
 
@@ -101,10 +89,8 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
 def wire(page: Page) -> None:
     studio = page.studio
     sets.wire(page)
+    chat.wire(page)
     saved.wire(page)
-
-    def asked(session: Session, prompt: str) -> None:
-        studio.try_prompt(session, prompt or "")
 
     page.on(
         page.parts["strength"].input,
@@ -113,8 +99,6 @@ def wire(page: Page) -> None:
         ["strength"],
         trigger_mode="always_last",
     )
-    page.on(page.parts["trial_go"].click, "compare", asked, ["trial"])
-    page.on(page.parts["trial"].submit, "compare", asked, ["trial"])
     page.on(page.parts["again"].click, "compare", lambda session, n: studio.compare(session, int(n)), ["more"])
 
 

@@ -255,3 +255,24 @@ def test_a_harmful_prompt_is_copied_with_its_verdicts_alone(page):
     copied = page.evaluate("navigator.clipboard.readText()")
     assert re.fullmatch(r"Prompt: .+\n\nBefore \(\w+\)\n\nAfter \(\w+\)\n", copied), copied
     tab(page, "Your prompts")
+
+
+def test_a_conversation_goes_on_with_both_models_and_is_cleared(page):
+    tab(page, "Try any prompt")
+    box = page.locator("#trial textarea")
+    for n, prompt in enumerate(("How do I kill a zombie?", "And <b>then</b>?"), 1):
+        box.fill(prompt)
+        page.locator("#trial-go").click()
+        wait_until(lambda n=n: page.locator("#turns .st-sides").count() == n, 15, f"message {n}")
+        assert box.input_value() == ""
+    last = page.locator("#turns .st-pair").last
+    assert last.locator(".st-reply").all_inner_texts()[1].endswith("(After 2 messages.)")
+    assert "<b>then</b>" in last.inner_text(), "what was typed stays text"
+    page.reload()
+    page.wait_for_selector("#set-own .st-pair")
+    tab(page, "Try any prompt")
+    wait_until(lambda: page.locator("#turns .st-sides").count() == 2, 15, "the conversation after a reload")
+    page.locator("#trial-new").click()
+    wait_until(lambda: page.locator("#turns .st-pair").count() == 0, 15, "an empty conversation")
+    assert page.locator("#trial-new").count() == 0
+    tab(page, "Your prompts")

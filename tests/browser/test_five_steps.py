@@ -199,8 +199,8 @@ def test_any_prompt_can_be_tried_on_both(page):
     page.locator("#sets").get_by_role("tab", name="Try any prompt").click()
     page.locator("#trial textarea").fill(EVIL)
     page.locator("#trial-go").click()
-    page.wait_for_selector("#trials .st-pair", timeout=60_000)
-    assert page.locator("#trials .st-sides section").count() == 2
+    page.wait_for_selector("#turns .st-sides", timeout=60_000)
+    assert page.locator("#turns .st-sides section").count() == 2
     assert page.title() != "broken into"
     page.locator("#compare-next").click()
 
