@@ -127,11 +127,16 @@ class Page:
                 view |= self.views[name](self.studio, session)
         return view
 
-    def answer(self, session: Session, view: View, *, new: bool = False) -> dict[Any, Any]:
-        """``view`` as Gradio takes it, with the timer on while there is a job to follow."""
+    def answer(self, session: Session, extra: View | None = None, *, new: bool = False) -> dict[Any, Any]:
+        """The whole view, and ``extra``, as Gradio takes it, with the timer on while there is a job to follow.
+
+        What the timer goes by is read first: a job that ends while the view is drawn is then looked at once more.
+        """
+        version, busy = session.version, self.busy(session)
+        view = self.view(session) | (extra or {})
         updates: dict[Any, Any] = {self.parts[name]: value for name, value in view.items()}
-        updates[self.timer] = gr.Timer(active=self.busy(session))
-        updates[self.seen] = session.version
+        updates[self.timer] = gr.Timer(active=busy)
+        updates[self.seen] = version
         if new:
             updates[self.visitor] = session.id
         return updates
@@ -167,7 +172,7 @@ class Page:
                 extra = handle(session, *values)
             except Exception as error:  # the one boundary: whatever it is becomes words
                 session.say(step, explain(error, with_paths=self.studio.settings.local_paths_allowed))
-            return self.answer(session, self.view(session) | (extra or {}), new=new)
+            return self.answer(session, extra, new=new)
 
         def handler_with_data(data: gr.EventData, visitor: object, *values: object) -> dict[Any, Any]:
             return handler(visitor, *values, data._data)
@@ -185,7 +190,7 @@ class Page:
         handle: Callable[..., View | None],
         inputs: Sequence[str],
         **options: Any,  # noqa: ANN401
-    ) -> None:
+    ) -> Any:  # noqa: ANN401
         """As `on`, for what changes little: only what ``handle`` gives is drawn."""
 
         def handler(visitor: object, *values: object) -> dict[Any, Any]:
@@ -194,7 +199,7 @@ class Page:
                 return {}
             return {self.parts[name]: value for name, value in (handle(session, *values) or {}).items()}
 
-        trigger(
+        return trigger(
             handler,
             inputs=[self.visitor, *(self.parts[name] for name in inputs)],
             outputs=list(self.parts.values()),
@@ -208,6 +213,6 @@ class Page:
             return {self.timer: gr.Timer(active=False)}
         jobs = [self.studio.job(session), self.studio.job(session, quick=True)]
         if session.version != seen or not any(jobs):
-            return self.answer(session, self.view(session))
+            return self.answer(session)
         panels = {panel_of(job): self.panel(job) for job in jobs if job is not None}
         return {self.parts[name]: shown for name, shown in panels.items()}

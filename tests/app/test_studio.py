@@ -136,3 +136,20 @@ def test_no_event_of_the_page_is_public(studio):
     blocks = create_app(studio)
     public = [fn.api_name for fn in blocks.fns.values() if fn.api_visibility == "public"]
     assert public == []
+
+
+def test_a_job_that_ends_while_the_page_is_drawn_is_looked_at_once_more(studio, repaired, monkeypatch):
+    page = Page(studio)
+    page.parts = {}
+    running = [True]
+    monkeypatch.setattr(page, "busy", lambda session: running[0])
+
+    def drawn(session):
+        running[0] = False  # and its end is noted
+        session.changed()
+        return {}
+
+    monkeypatch.setattr(page, "view", drawn)
+    version = repaired.version
+    answer = page.answer(repaired)
+    assert answer[page.timer].active and answer[page.seen] == version
