@@ -32,13 +32,9 @@ def marked_up(before: str, after: str) -> tuple[str, str] | None:
         return None
     first, second = [], []
     for kind, a, b, c, d in matcher.get_opcodes():
-        gone, come = escape("".join(old[a:b])), escape("".join(new[c:d]))
-        if kind == "equal":
-            first.append(gone)
-            second.append(come)
-        else:
-            first.append(f"<del>{gone}</del>" if gone else "")
-            second.append(f"<ins>{come}</ins>" if come else "")
+        gone, come = "".join(old[a:b]), "".join(new[c:d])
+        first.append(escape(gone) if kind == "equal" else _tagged("del", gone))
+        second.append(escape(come) if kind == "equal" else _tagged("ins", come))
     return "".join(first), "".join(second)
 
 
@@ -48,6 +44,12 @@ def _share(old: list[str], new: list[str], matcher: SequenceMatcher[str]) -> flo
     blocks = matcher.get_matching_blocks()
     same = sum(_is_word(word) for block in blocks for word in old[block.a : block.a + block.size])
     return 2 * same / count if count else 0.0
+
+
+def _tagged(tag: str, text: str) -> str:
+    """``text`` in ``tag``, but for the space at its end."""
+    words = text.rstrip()
+    return (f"<{tag}>{escape(words)}</{tag}>" if words else "") + text[len(words) :]
 
 
 def _is_word(token: str) -> bool:

@@ -56,6 +56,7 @@ class Studio:
         self.model: LoadedModel | None = None
         self.model_key: tuple[str, str, str] | None = None
         self._zips: dict[str, Path] = {}
+        self._shared: dict[str, Path] = {}
         self._zip_lock = threading.Lock()
         shutil.rmtree(settings.page_cache, ignore_errors=True)
         settings.page_cache.mkdir(parents=True, exist_ok=True)
@@ -213,14 +214,18 @@ class Studio:
             raise PromptError(
                 f"This conversation has {said:,} characters and {MAX_SAID:,} is the limit: press “New conversation”."
             )
-        self._submit(
-            session,
-            "try",
-            lambda: work.try_both(model, session, prompt, self.before),
-            stopped="Stopped: this message was not answered. Ask it again, or go on with another.",
-            pace_key=_pace_key(model),
-        )
-        session.pending = prompt
+        before, session.pending = session.pending, prompt  # ahead of the job, which may be done before this is
+        try:
+            self._submit(
+                session,
+                "try",
+                lambda: work.try_both(model, session, prompt, self.before),
+                stopped="Stopped: this message was not answered. Ask it again, or go on with another.",
+                pace_key=_pace_key(model),
+            )
+        except ActorError:
+            session.pending = before
+            raise
 
     def new_conversation(self, session: Session) -> None:
         """Step 4: forgets what was said; a message that is being asked is stopped."""
@@ -230,6 +235,18 @@ class Studio:
         with session.lock:
             session.turns, session.pending = [], ""
             session.changed()
+
+    def share(self, session: Session) -> Path:
+        """Step 4: the comparison as one HTML file, in the folder that is served, in the place of the one before."""
+        from app.sharing import write_shared
+
+        path = write_shared(session, self.settings.page_cache)
+        with self._zip_lock:
+            before = self._shared.pop(session.key, None)
+            self._shared[session.key] = path
+        if before is not None:
+            shutil.rmtree(before.parent, ignore_errors=True)
+        return path
 
     def open_saved(self, session: Session, files: list[str] | None, per_set: int) -> None:
         """Step 1: a change that was exported before, in the place of a tuning; its comparison follows."""

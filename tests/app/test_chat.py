@@ -75,6 +75,18 @@ def test_a_reply_that_comes_after_a_new_conversation_began_is_not_part_of_it(stu
     assert repaired.turns == [] and repaired.pending == ""
 
 
+def test_a_message_that_is_answered_at_once_is_not_left_as_unanswered(studio, repaired, monkeypatch):
+    submit = studio._submit
+
+    def and_wait(session, *args, **others):
+        submit(session, *args, **others)
+        done(studio, session)
+
+    monkeypatch.setattr(studio, "_submit", and_wait)
+    studio.try_prompt(repaired, "One")
+    assert repaired.pending == "" and len(repaired.turns) == 1
+
+
 def test_a_conversation_that_is_too_long_says_what_to_do(studio, repaired, monkeypatch):
     ask(studio, repaired, "One")
     monkeypatch.setattr(studio_module, "MAX_SAID", 20)

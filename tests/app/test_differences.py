@@ -17,13 +17,13 @@ def plain(text: str) -> str:
 
 def test_only_the_words_that_differ_are_marked():
     old, new = marked_up("Use the kill command to end it.", "Use the gentle stop command to end it.")
-    assert old == "Use the <del>kill </del>command to end it."
-    assert new == "Use the <ins>gentle stop </ins>command to end it."
+    assert old == "Use the <del>kill</del> command to end it."
+    assert new == "Use the <ins>gentle stop</ins> command to end it."
 
 
 def test_what_was_only_added_is_marked_on_its_side_alone():
     old, new = marked_up("Mix flour and water.", "Mix flour, salt and water.")
-    assert "<del>" not in old and new == "Mix flour<ins>, salt </ins>and water."
+    assert "<del>" not in old and new == "Mix flour<ins>, salt</ins> and water."
 
 
 def test_texts_with_nearly_nothing_in_common_are_not_marked():
