@@ -27,11 +27,11 @@ SETS_ON_THE_CARD = {
 }
 
 
-def tiles(session: Session, *, comparing: bool) -> list[tuple[str, str, str, str]]:
+def tiles(session: Session, *, comparing: bool, corrected_by: str = "you") -> list[tuple[str, str, str, str]]:
     """(tone, what, figure, explanation) for the visitor's prompts and for each held-out set."""
     if session.tuned is None:
         return []
-    found = [_own_tile(compared.own(session))]
+    found = [_own_tile(compared.own(session), corrected_by)]
     for name, (title, wanted) in TILES.items():
         pairs = compared.held_out(session, name)
         if not pairs:
@@ -42,7 +42,7 @@ def tiles(session: Session, *, comparing: bool) -> list[tuple[str, str, str, str
         better = new - old if name == "harmful" else old - new
         tone = "good" if better >= 0 else "bad"
         detail = f"was {_percent(old / len(pairs))}; {wanted}; n = {len(pairs)}, 95 %: {_interval(after)}"
-        found.append((tone, title, _percent(new / len(pairs)), detail + _by_you(pairs)))
+        found.append((tone, title, _percent(new / len(pairs)), detail + _corrected(pairs, corrected_by)))
     return found
 
 
@@ -69,7 +69,7 @@ def corrected(pairs: Sequence[Pair]) -> int:
     return sum(sum(pair.marked) for pair in pairs)
 
 
-def _own_tile(pairs: Sequence[Pair]) -> tuple[str, str, str, str]:
+def _own_tile(pairs: Sequence[Pair], corrected_by: str) -> tuple[str, str, str, str]:
     total = len(pairs)
     if not total:
         return ("waiting", "Your prompts refused", "–", "none was asked")
@@ -82,7 +82,7 @@ def _own_tile(pairs: Sequence[Pair]) -> tuple[str, str, str, str]:
         "good" if new <= old else "bad",
         "Your prompts refused",
         f"{new} of {total}",
-        f"was {old} of {total}{_by_you(pairs)}",
+        f"was {old} of {total}{_corrected(pairs, corrected_by)}",
     )
 
 
@@ -90,10 +90,10 @@ def _sides(pairs: Sequence[Pair]) -> tuple[list[Reply], list[Reply]]:
     return [pair.before for pair in pairs], [pair.after for pair in pairs if pair.after]
 
 
-def _by_you(pairs: Sequence[Pair]) -> str:
+def _corrected(pairs: Sequence[Pair], by: str) -> str:
     """Says of a figure that it is not the program's alone."""
     count = corrected(pairs)
-    return "" if not count else f"; {count} verdict{'' if count == 1 else 's'} by you"
+    return "" if not count else f"; {count} verdict{'' if count == 1 else 's'} by {by}"
 
 
 def _refused(replies: list[Reply]) -> int:

@@ -14,6 +14,8 @@ from app.work import unit
 
 __all__ = ["build", "restore", "wire"]
 
+DOWNLOAD = "() => { setTimeout(() => document.querySelector('#share-file').click()); }"
+
 
 def build(page: Page) -> None:
     page.add("tiles", gr.HTML("", elem_id="tiles", elem_classes="st-slot"))
@@ -59,6 +61,14 @@ def build(page: Page) -> None:
         )
         page.add("again", gr.Button("Compare again", elem_id="compare-again", scale=0, min_width=150, size="md"))
     saved.build_compare(page)
+    with gr.Accordion("Save what this step shows", open=False, elem_id="sharing"):
+        gr.HTML(
+            "<p class='st-hint'>Everything at this strength in one HTML file that opens in any browser and can be sent "
+            "to others. Replies to harmful prompts are not in it; your own prompts and their replies are.</p>",
+            elem_classes="st-slot",
+        )
+        page.add("share", gr.Button("Download as HTML", elem_id="share", scale=0, min_width=190, size="md"))
+    page.add("share_file", gr.DownloadButton("Download", elem_id="share-file"))
     page.next("compare")
     page.views["compare"] = lambda studio, session: _view(page, studio, session)
 
@@ -66,24 +76,39 @@ def build(page: Page) -> None:
 def _view(page: Page, studio: Studio, session: Session) -> View:
     usable = session.tuned is not None and studio.has_model_of(session)
     job, quick = studio.job(session), studio.job(session, quick=True)
-    comparing = session.tuned is not None and job is not None and job.kind in ("tune", "compare", "two")
+    comparing = _comparing(studio, session)
+    shown = job is not None and (comparing or job.kind == "try")
     view = page.frame(session, "compare", ready=usable, done=session.tuned is not None)
     view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=usable)
     stopping = any(j is not None and j.state == "stopping" for j in (job, quick))
     view |= {
-        "compare_job": page.panel(job) if comparing and job is not None else "",
-        "compare_stop": gr.Button(visible=comparing or quick is not None, interactive=not stopping),
+        "compare_job": page.panel(job) if shown and job is not None else "",
+        "compare_stop": gr.Button(visible=shown or quick is not None, interactive=not stopping),
         "quick_job": page.panel(quick) if quick is not None else "",
-        "tiles": render.tiles(figures.tiles(session, comparing=comparing)),
         "strength": gr.Slider(interactive=usable),
-        "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
-        "tradeoff": _tradeoff(session) if usable else "",
+        "share": gr.Button(interactive=session.tuned is not None),
         "again": gr.Button(interactive=usable and job is None),
     }
+    view |= _at_strength(studio, session)
     view |= sets.view(session, comparing=comparing)
     view |= chat.view(session, asking=job is not None and job.kind == "try", ready=usable and job is None)
     view |= saved.view(page, studio, session)
     return view
+
+
+def _at_strength(studio: Studio, session: Session) -> View:
+    """What a strength shows without any text: it follows the slider at once, however many prompts there are."""
+    usable = session.tuned is not None and studio.has_model_of(session)
+    return {
+        "tiles": render.tiles(figures.tiles(session, comparing=_comparing(studio, session))),
+        "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
+        "tradeoff": _tradeoff(session) if usable else "",
+    }
+
+
+def _comparing(studio: Studio, session: Session) -> bool:
+    job = studio.job(session)
+    return session.tuned is not None and job is not None and job.kind in ("tune", "compare", "two")
 
 
 def wire(page: Page) -> None:
@@ -92,13 +117,18 @@ def wire(page: Page) -> None:
     chat.wire(page)
     saved.wire(page)
 
-    page.on(
-        page.parts["strength"].input,
-        "compare",
-        lambda session, value: studio.set_strength(session, float(value)),
-        ["strength"],
-        trigger_mode="always_last",
-    )
+    def moved(session: Session, value: float) -> View:
+        with session.lock:
+            session.strength = round(float(value), 2)
+            session.changed()
+            return _at_strength(studio, session)
+
+    # First the figures, which are small; then the answers and the lists, which take longer with many prompts.
+    first = page.quiet(page.parts["strength"].input, moved, ["strength"], trigger_mode="always_last")
+    page.on(first.then, "compare", lambda session: studio.set_strength(session, session.strength))
+    page.on(page.parts["share"].click, "compare", lambda session: {"share_file": str(studio.share(session))})
+    # The file is made when it is asked for; once the unseen button has it, its click is the download.
+    page.parts["share_file"].change(None, js=DOWNLOAD)
     page.on(page.parts["again"].click, "compare", lambda session, n: studio.compare(session, int(n)), ["more"])
 
 
