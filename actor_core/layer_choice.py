@@ -38,9 +38,13 @@ class Calibration:
 
 @dataclass(frozen=True)
 class LayerChoice:
+    """``harmful`` and ``benign`` are the untuned states of the anchor prompts at the layer."""
+
     layer: int
     direction: Tensor  # unit vector [d_model]
     scores: tuple[LayerScored, ...]
+    harmful: Tensor  # [n, d_model]
+    benign: Tensor  # [m, d_model]
 
 
 def candidate_layers(model: LoadedModel, settings: TuneSettings) -> tuple[int, ...]:
@@ -113,4 +117,5 @@ def choose_layer(
     by_silhouette = settings.method == "published"
     best = max(scores, key=lambda score: score.silhouette if by_silhouette else score.effect).layer
     along = vectors[best] if settings.method == "refusal vector" else gradients[best]
-    return LayerChoice(best, along / along.norm(), tuple(scores))
+    of_harmful, of_benign = readings[best].outputs.split([len(harmful), len(benign)])
+    return LayerChoice(best, along / along.norm(), tuple(scores), of_harmful, of_benign)

@@ -93,6 +93,32 @@ class Recipe:
             if here.get(name) != self.versions.get(name)
         ]
 
+    def require_prompt_set(self, prompt_set: PromptSet) -> None:
+        """Raises `PromptError`, with both digests, where ``prompt_set`` is not as it was."""
+        here = _set_digest(prompt_set)
+        if here != self.prompt_set_digest:
+            raise PromptError(
+                f"The prompt set '{prompt_set.id}' is another version than the change was made with (digest "
+                f"{here[:12]} instead of {self.prompt_set_digest[:12]}): use the program's version "
+                f"{self._version()}."
+            )
+
+    def tune_settings(self) -> TuneSettings:
+        """The settings as this version reads them. Raises `PresetError` where it would make another change."""
+        try:
+            settings = TypeAdapter(TuneSettings).validate_python(dict(self.settings))
+            if json.dumps(asdict(settings)) != json.dumps(dict(self.settings)):
+                raise ValueError("some are new, or gone")
+            return settings
+        except ValueError as fault:  # pydantic's are ValueErrors too
+            raise PresetError(
+                f"This version of the program has other settings than the file ({str(fault).splitlines()[0]}): use "
+                f"version {self._version()}."
+            ) from fault
+
+    def _version(self) -> str:
+        return self.versions.get("second-take", "of that time")
+
 
 def read_recipe(path: Path) -> Recipe:
     """Reads what `Recipe.text` wrote. Raises `PresetError` for anything else."""
@@ -125,33 +151,14 @@ def reproduce(
             f"These {len(prompts)} prompts are not those that the change was made with (digest {_digest(prompts)[:12]} "
             f"instead of {recipe.own_digest[:12]}): give those that were refused, in their order."
         )
-    if _set_digest(prompt_set) != recipe.prompt_set_digest:
-        raise PromptError(
-            f"The prompt set '{prompt_set.id}' is another version than the change was made with (digest "
-            f"{_set_digest(prompt_set)[:12]} instead of {recipe.prompt_set_digest[:12]}): use the program's version "
-            f"{recipe.versions.get('second-take', 'of that time')}."
-        )
-    settings = _settings(recipe)
+    recipe.require_prompt_set(prompt_set)
+    settings = recipe.tune_settings()
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
     try:
         return (yield from tune(model, TuningPrompts.of(prompts, prompt_set), settings))
     finally:
         torch.set_num_threads(threads)
-
-
-def _settings(recipe: Recipe) -> TuneSettings:
-    """The settings as this version reads them: with others it would make another change."""
-    try:
-        settings = TypeAdapter(TuneSettings).validate_python(dict(recipe.settings))
-        if json.dumps(asdict(settings)) != json.dumps(dict(recipe.settings)):
-            raise ValueError("some are new, or gone")
-        return settings
-    except ValueError as fault:  # pydantic's are ValueErrors too
-        raise PresetError(
-            f"This version of the program has other settings than the file ({str(fault).splitlines()[0]}): use version "
-            f"{recipe.versions.get('second-take', 'of that time')}."
-        ) from fault
 
 
 def _digest(prompts: Sequence[str]) -> str:

@@ -57,6 +57,10 @@ class TrainingRows:
         """Which rows are of one of ``kinds``, boolean, shape [n]."""
         return torch.tensor([kind in kinds for kind in self.kinds])
 
+    def of(self, kind: str) -> list[str]:
+        """The prompts of ``kind``, in order."""
+        return [prompt for prompt, its in zip(self.prompts, self.kinds, strict=True) if its == kind]
+
     def indicators(self) -> Tensor:
         """1 in the column of a row's target: pseudo-harmful and own, harmful, benign; shape [n, 3]."""
         groups = (("own", "pseudo-harmful"), ("harmful",), ("benign",))

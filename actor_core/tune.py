@@ -6,6 +6,7 @@
     solve       the change along g (or R) in closed form                 targets, solve
     train       or the published loop                                    train
     strength    held-out prompts: choose how far to move which kind      probe, tradeoff
+    picture     where prompts lie before and after                       projection
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from actor_core.activations import WRITER, norm_after_writer, read_reply_tokens
+from actor_core.activations import WRITER, LayerReading, norm_after_writer, read_reply_tokens
 from actor_core.delta import LayerDelta
 from actor_core.direction import refusal_vector
 from actor_core.errors import NothingToRepair, PromptError
@@ -25,6 +26,7 @@ from actor_core.generate import Reply
 from actor_core.layer_choice import LayerChoice, calibrate, candidate_layers, choose_layer
 from actor_core.model import LoadedModel
 from actor_core.probe import Probe, prepare_probe
+from actor_core.projection import Kind, Plane, Projection, project_solved, project_trained
 from actor_core.prompt_sets import PromptSplit
 from actor_core.readings import NOTHING_KEPT, ReadingStore
 from actor_core.solve import rank_one, solve_ridge, write_direction
@@ -41,26 +43,37 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 SHIFTS = (-1.5, -0.75, -0.35, 0.0, 0.35, 0.75, 1.5)
 # Fewer harmful or ordinary prompts than this give no R worth the name.
 LEAST_REFERENCE = 8
+# Of a user's own prompts in the picture of what moved: the first ones, as nobody makes out more.
+OWN_PLACED = 64
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The result: ``delta`` at ``strength`` is the tuned model; ``words`` say to a person what was found."""
+    """The result: ``delta`` at ``strength`` is the tuned model; ``words`` say to a person what was found.
+
+    ``projection`` is None for a change that was opened from a file or stopped half way: nothing was read for it.
+    """
 
     delta: LayerDelta
     strength: float
     layer_scores: tuple[LayerScored, ...]
     curve: tuple[StrengthMeasured, ...]
     words: tuple[str, ...]
+    projection: Projection | None = None
 
 
 @dataclass(frozen=True)
 class _Solution:
-    """``along`` [d_model] is ‖R‖ times the direction, ``reads`` [d_in, 3] w for a target of 1 of each kind."""
+    """``along`` [d_model] is ‖R‖ times the direction, ``reads`` [d_in, 3] w for a target of 1 of each kind.
+
+    ``own`` is what was read of the user's first prompts, and ``plane`` where they are looked at.
+    """
 
     layer: int
     along: Tensor
     reads: Tensor
+    own: LayerReading
+    plane: Plane
 
     def delta(self, model: LoadedModel, targets: Targets, settings: TuneSettings, prompts: int) -> LayerDelta:
         """ΔW = ‖R‖ ĝ wᵀ with w for ``targets``."""
@@ -84,6 +97,12 @@ class _HeldOut:
 
     prompts: tuple[str, ...]
     sizes: tuple[int, int, int]
+
+    def named(self) -> list[tuple[Kind, str]]:
+        """Each prompt with its kind before it."""
+        kinds: tuple[Kind, Kind, Kind] = ("pseudo-harmful", "harmful", "benign")
+        each = [kind for kind, size in zip(kinds, self.sizes, strict=True) for _ in range(size)]
+        return list(zip(each, self.prompts, strict=True))
 
     @classmethod
     def drawn_from(cls, split: PromptSplit, settings: TuneSettings) -> _HeldOut:
@@ -113,24 +132,34 @@ def tune(
     choice = yield from choose_layer(model, prompts, calibration, candidates, settings)
     rows = training_rows(prompts, harmful_weight=settings.harmful_weight)
     held_out = _HeldOut.drawn_from(prompts.held_out, settings)
+    learnt: LayerDelta | _Solution
     if settings.method == "published":
-        delta = yield from train(model, choice.layer, rows, settings.published, seed=settings.seed)
-        probe = yield from prepare_probe(model, held_out.prompts, calibration.odds)
+        learnt = yield from train(model, choice.layer, rows, settings.published, seed=settings.seed)
     else:
-        solution = yield from _solve(model, choice, calibration.replies, prompts, rows, settings, store)
-        probe = yield from prepare_probe(model, held_out.prompts, calibration.odds)
+        learnt = yield from _solve(model, choice, calibration.replies, prompts, rows, settings, store)
+    probe = yield from prepare_probe(model, held_out.prompts, calibration.odds)
+    if isinstance(learnt, LayerDelta):
+        delta = learnt
+    else:
+        reading = probe.reading(choice.layer)
         targets = settings.targets
         if targets is None:
-            responses = yield from _respond(probe, solution, held_out.sizes)
+            responses = yield from _respond(probe, learnt, reading, held_out.sizes)
             targets = choose_targets(responses, STRENGTHS, settings.limits)
-        delta = solution.delta(model, targets, settings, len(rows.prompts))
+        delta = learnt.delta(model, targets, settings, len(rows.prompts))
     delta.require_finite()
     curve = yield from _measure_strengths(probe, delta, held_out.sizes)
     strength = chosen_point(curve, settings.limits).strength
     figures = {"chosen_strength": strength, "held_out": [asdict(point) for point in curve]}
     delta = replace(delta, measured=delta.measured | figures)
     words = tuning_words(delta, curve, strength, calibration.odds, settings.limits)
-    return Tuned(delta, strength, choice.scores, curve, words)
+    own: list[tuple[Kind, str]] = [("own", prompt) for prompt in rows.of("own")[:OWN_PLACED]]
+    if isinstance(learnt, LayerDelta):
+        projection = yield from _look(probe, delta, strength, choice, held_out.named(), own)
+    else:
+        read = [(own, learnt.own), (held_out.named(), reading)]
+        projection = project_solved(learnt.plane, read, delta, norm_after_writer(model.layers[delta.layer]))
+    return Tuned(delta, strength, choice.scores, curve, words, projection)
 
 
 def _solve(
@@ -162,20 +191,39 @@ def _solve(
         other_weight=settings.other_weight,
     )
     yield Progress("solve", 1, 1)
-    return _Solution(choice.layer, choice.direction * r.norm(), reads)
+    first = rows.are("own").nonzero()[:OWN_PLACED, 0]
+    own = LayerReading(
+        choice.layer, reading.outputs[first], reading.inputs[first], reading.gains[first], reading.others[:0]
+    )
+    plane = Plane.across(reading.outputs[rows.are("harmful")], reading.outputs[rows.are("benign")], choice.direction)
+    return _Solution(choice.layer, choice.direction * r.norm(), reads, own, plane)
 
 
 def _respond(
-    probe: Probe, solution: _Solution, sizes: tuple[int, int, int]
+    probe: Probe, solution: _Solution, reading: LayerReading, sizes: tuple[int, int, int]
 ) -> Generator[Event, None, Responses]:
-    """The held-out prompts' refusal log-odds at each of `SHIFTS` along the direction."""
-    reading = probe.reading(solution.layer)
+    """The held-out prompts' refusal log-odds at each of `SHIFTS` along the direction; ``reading`` is of them."""
     columns = []
     for shift in SHIFTS:
         columns.append(probe.shifted(solution.layer, shift * solution.along))
         yield Progress("strength", len(columns), len(SHIFTS) + len(STRENGTHS))
     reads = (reading.inputs @ solution.reads) * reading.gains[:, None]
     return Responses(torch.tensor(SHIFTS), torch.stack(columns, dim=1), reads, sizes, probe.odds.threshold)
+
+
+def _look(
+    probe: Probe,
+    delta: LayerDelta,
+    strength: float,
+    choice: LayerChoice,
+    held_out: Sequence[tuple[Kind, str]],
+    own: Sequence[tuple[Kind, str]],
+) -> Generator[Event, None, Projection]:
+    """Where a trained ``delta`` moves prompts: there is no formula, so they are run where they are shown first."""
+    seen = [(held_out, probe)]
+    if own:
+        seen.insert(0, (own, (yield from prepare_probe(probe.model, [prompt for _, prompt in own], probe.odds))))
+    return project_trained(Plane.across(choice.harmful, choice.benign), seen, delta, strength or 1.0)
 
 
 def _measure_strengths(

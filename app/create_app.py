@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from app import words
+from app import api, words
 from app.page import Page, View
 from app.session import STEPS, Session
-from app.steps import compare, export, model, prompts, tune
+from app.steps import compare, export, history, model, prompts, tune
 from app.studio import Studio
 
 __all__ = ["create_app"]
@@ -25,11 +25,17 @@ def create_app(studio: Studio) -> gr.Blocks:
             f"<header class='st-top'><h1>{words.TITLE}</h1><p>{words.TAGLINE}</p></header>",
             elem_classes="st-slot",
         )
+        if studio.history is not None:
+            history.build_notice(page)
+        page.add("now", gr.HTML("", elem_id="now", elem_classes="st-slot"))
         with gr.Tabs(selected=1, elem_id="steps", overflow_behavior="wrap") as steps:
             page.add("steps", steps)
             for name in STEPS:
                 with page.step(name):
                     BUILDERS[name].build(page)
+        if studio.history is not None:
+            history.build(page)
+            history.wire(page)
         for name in STEPS:
             BUILDERS[name].wire(page)
             if f"{name}_next" in page.parts:
@@ -45,6 +51,7 @@ def create_app(studio: Studio) -> gr.Blocks:
             queue=False,
         )
         page.on(blocks.load, "model", _restored(page))
+        api.offer(studio)
     return blocks
 
 

@@ -1,8 +1,8 @@
 """The one boundary between what goes wrong and what a person reads.
 
-An `ActorError` is shown as it stands: it already says what happened and what to do. Anything else
-is a fault of this program or of the machine: it gets a short message, a line to copy, and its
-traceback in the log file.
+Every message has one form: a heading, what happened and why, what to do, and what can be copied into a report.
+An `ActorError` already says all of that in its own sentences and gets only the heading. Anything else is a fault
+of this program or of the machine: it gets a short message, details to copy, and its traceback in the log file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from actor_core.errors import ActorError
+from actor_core.errors import (
+    ActorError,
+    DeltaError,
+    ExportError,
+    FetchError,
+    ModelError,
+    NothingToRepair,
+    OutOfMemory,
+    PresetError,
+    PromptError,
+)
 
 __all__ = ["Notice", "explain", "start_log"]
 
@@ -24,16 +34,38 @@ logger = logging.getLogger("app")
 
 # What torch says on a CPU, in an error that is no MemoryError.
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+# The most special class first.
+HEADINGS: tuple[tuple[type[ActorError], str], ...] = (
+    (OutOfMemory, "Not enough memory"),
+    (NothingToRepair, "There is nothing to repair"),
+    (PromptError, "The prompts cannot be used like this"),
+    (FetchError, "The model could not be brought here"),
+    (PresetError, "This preset cannot be used"),
+    (DeltaError, "This saved change cannot be used here"),
+    (ExportError, "The export did not go through"),
+    (ModelError, "This does not work with the model as it is now"),
+    (ActorError, "This cannot be done now"),
+)
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A message on the page. ``kind`` is error, warning, info or success; ``details`` can be copied."""
+    """A message on the page. ``kind`` is error, warning, info or success.
+
+    ``text`` says what happened and why, after a ``heading`` of a few words; ``todo`` is what to do where ``text``
+    does not say it; ``details`` are for a report.
+    """
 
     kind: str
     text: str
     details: str = ""
+    heading: str = ""
+    todo: str = ""
+
+    def whole(self) -> str:
+        """All of it as plain text: what is copied, and what a script is told."""
+        return "\n".join(filter(None, [self.heading and f"{self.heading}.", self.text, self.todo, self.details]))
 
 
 def start_log(folder: Path) -> Path:
@@ -56,18 +88,22 @@ def log_file() -> str:
 def explain(error: BaseException, *, with_paths: bool = True) -> Notice:
     """What to show for ``error``. ``with_paths`` False leaves out where files lie on this machine."""
     if isinstance(error, ActorError):
-        return Notice("error", str(error))
+        heading = next(heading for kind, heading in HEADINGS if isinstance(error, kind))
+        return Notice("error", str(error), heading=heading)
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         place = f" at {error.filename}" if error.filename and with_paths else ""
         return Notice(
             "error",
-            f"The disk is full{place}. Free some space, then press the button again: nothing typed is lost.",
+            f"There was no room to write{place}. Nothing typed is lost.",
+            heading="The disk is full",
+            todo="Free some space, then press the button again.",
         )
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or NO_MEMORY in str(error):
         return Notice(
             "error",
-            "There was not enough memory for this. Close other programs, choose '4 bits' under "
-            "“How to load it” in step 1, or take a smaller model.",
+            "This needs more memory than is free on this machine.",
+            heading="Not enough memory",
+            todo="Close other programs, choose '4 bits' under “How to load it” in step 1, or take a smaller model.",
         )
     return _fault(error, with_paths)
 
@@ -85,8 +121,8 @@ def _fault(error: BaseException, with_paths: bool) -> Notice:
         details += f"\nlog: {log_file()}"
     return Notice(
         "error",
-        "Something went wrong inside this program; what you typed is still here. Try again, and if it "
-        "happens "
-        "again, report it with the details below.",
+        "It is no fault of yours, and what you typed is still here.",
         details,
+        heading="Something went wrong inside this program",
+        todo="Try again, and if it happens again, report it with the details below.",
     )

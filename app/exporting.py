@@ -140,7 +140,8 @@ def compared(session: Session, strength: float, count: int) -> list[Reply]:
     seen = list(session.after.get(strength, []))
     for rows in session.sets.get(strength, {}).values():
         seen += [row.after for row in rows]
-    return spread(seen, count)
+    # Of an earlier run that was opened, replies to harmful prompts were not kept: those cannot be asked again.
+    return spread([reply for reply in seen if reply.text or reply.tokens], count)
 
 
 def guarded(

@@ -1,4 +1,8 @@
-"""How long a job will still take, from rates that were measured: in this run, and in earlier ones like it."""
+"""How long a job will still take, from rates that were measured: in this run, and in earlier ones like it.
+
+The parts of the last job of the same kind say what is still to come; how fast this one went through the parts it
+has in common with it says how fast the machine is today.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,9 @@ __all__ = ["Pace", "PaceMemory", "StageTime"]
 
 WINDOW_SECONDS = 15.0  # a rate is taken over at least this long, so that one slow batch does not swing it
 FIRST_ESTIMATE_AFTER = 1.0
+# As if so many seconds had gone exactly as remembered: the first quick part alone does not decide.
+SECONDS_OF_TRUST = 1.0
+MOST_TIMES_SLOWER = 5.0
 
 
 @dataclass
@@ -32,6 +39,7 @@ class Pace:
         self.earlier = earlier
         self.key = key
         self.stages: list[StageTime] = []
+        self._done: list[int] = []  # units of each part so far
         self._seen: deque[tuple[float, int]] = deque()
         self._total = 0
         self._stage_began = 0.0
@@ -41,10 +49,12 @@ class Pace:
         now = time.monotonic() if now is None else now
         if not self.stages or not self._goes_on(progress):
             self.stages.append(StageTime(progress.stage, 0, 0.0))
+            self._done.append(0)
             self._seen.clear()
             self._stage_began = now
         self._total = progress.total
         self.stages[-1].units = progress.total
+        self._done[-1] = progress.done
         self.stages[-1].seconds = now - self._stage_began
         self._seen.append((now, progress.done))
         # Keeps a quarter of the stage, and never less than the window.
@@ -72,7 +82,7 @@ class Pace:
             return None
         now = time.monotonic() if now is None else now
         last_seen, done = self._seen[-1]
-        rate = self.rate() or self._earlier_rate()
+        rate = self.rate() or self._expected_rate()
         if rate is None or not self._total:
             return None
         return max(0.0, (self._total - done) / rate - (now - last_seen))
@@ -82,22 +92,40 @@ class Pace:
         if not self.stages:
             return sum(stage.seconds for stage in self.earlier) if self.earlier else None
         here = self.stage_left(now)
-        if self._same_part_earlier() is None or here is None:
+        matched, following = self._matched()
+        if not any(matched) or here is None:
             return None
-        return here + sum(stage.seconds for stage in self.earlier[len(self.stages) :])
+        return here + self._slowness(matched) * sum(stage.seconds for stage in self.earlier[following:])
 
-    def _same_part_earlier(self) -> StageTime | None:
-        """What took the place of the running part in the earlier job, if that went the same way."""
-        part = len(self.stages) - 1
-        if part < len(self.earlier) and self.earlier[part].stage == self.stages[part].stage:
-            return self.earlier[part]
-        return None
+    def _matched(self) -> tuple[list[StageTime | None], int]:
+        """What stood for each part in the earlier job (None for a part that it did not have), and what follows them."""
+        matched: list[StageTime | None] = []
+        following = 0
+        for part in self.stages:
+            names = [stage.stage for stage in self.earlier[following:]]
+            if part.stage in names:
+                following += names.index(part.stage) + 1
+                matched.append(self.earlier[following - 1])
+            else:
+                matched.append(None)
+        return matched, following
 
-    def _earlier_rate(self) -> float | None:
-        earlier = self._same_part_earlier()
+    def _slowness(self, matched: list[StageTime | None]) -> float:
+        """How many times as long as remembered a unit takes today, over all parts so far."""
+        taken = expected = SECONDS_OF_TRUST
+        for part, done, earlier in zip(self.stages, self._done, matched, strict=True):
+            if done and earlier is not None and earlier.units and earlier.seconds > 0:
+                taken += part.seconds
+                expected += earlier.seconds * done / earlier.units
+        return min(MOST_TIMES_SLOWER, max(1 / MOST_TIMES_SLOWER, taken / expected))
+
+    def _expected_rate(self) -> float | None:
+        """The rate of the part that runs as it was earlier, at today's speed."""
+        matched, _ = self._matched()
+        earlier = matched[-1]
         if earlier is None or not earlier.units or earlier.seconds <= 0:
             return None
-        return earlier.units / earlier.seconds
+        return earlier.units / earlier.seconds / self._slowness(matched)
 
 
 class PaceMemory:

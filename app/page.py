@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -23,6 +24,8 @@ __all__ = ["Page", "View", "step_label"]
 
 View = dict[str, Any]
 SECONDS_BETWEEN_LOOKS = 0.8
+# Shown by page.js while something runs; the browser is asked for its permission only when it is ticked.
+TELL_ME = "<label><input type='checkbox'> <span>Tell me when it is done</span></label>"
 
 
 def step_label(name: str, *, done: bool) -> str:
@@ -73,6 +76,7 @@ class Page:
                 f"{name}_stop",
                 gr.Button("Stop", variant="stop", elem_id=f"{name}-stop", scale=0, min_width=90, visible=False),
             )
+            gr.HTML(TELL_ME, elem_classes="st-slot st-tell")
         self.add(f"{name}_hint", gr.HTML("", elem_classes="st-slot"))
         self.add(f"{name}_job", gr.HTML("", elem_id=f"{name}-job", elem_classes="st-slot"))
         self.add(f"{name}_notice", gr.HTML("", elem_id=f"{name}-notice", elem_classes="st-slot"))
@@ -96,7 +100,8 @@ class Page:
         }
         if f"{name}_go" in self.parts:
             busy = "" if job is None or mine else f"“{words.KINDS[job.kind]}” is still running."
-            view[f"{name}_hint"] = f"<p class='st-hint'>{busy or hint}</p>" if (busy or hint) and not mine else ""
+            said = "" if mine else escape(busy or hint)
+            view[f"{name}_hint"] = f"<p class='st-hint'>{said}</p>" if said else ""
             view[f"{name}_go"] = gr.Button(
                 interactive=ready and job is None, variant="secondary" if done else "primary"
             )
@@ -110,6 +115,10 @@ class Page:
     def panel(self, job: Job) -> str:
         return render.job_panel(job, self.studio.runner.ahead(job))
 
+    def now(self, session: Session) -> str:
+        job = self.studio.job(session)
+        return render.now(job, self.studio.runner.ahead(job)) if job else ""
+
     def busy(self, session: Session) -> bool:
         return any(self.studio.job(session, quick=quick) for quick in (False, True))
 
@@ -119,24 +128,23 @@ class Page:
             return bool(session.chosen)
         return session.tuned is not None or (name == "export" and bool(session.exports))
 
-    def view(self, session: Session, steps: Sequence[str] = STEPS) -> View:
-        """Everything that ``steps`` show now, but for what is typed or chosen."""
+    def view(self, session: Session) -> View:
+        """Everything that the steps and what is below them show now, but for what is typed or chosen."""
         view: View = {}
         with session.lock:
-            for name in steps:
-                view |= self.views[name](self.studio, session)
+            for draw in self.views.values():
+                view |= draw(self.studio, session)
         return view
 
     def answer(self, session: Session, extra: View | None = None, *, new: bool = False) -> dict[Any, Any]:
-        """The whole view, and ``extra``, as Gradio takes it, with the timer on while there is a job to follow.
-
-        What the timer goes by is read first: a job that ends while the view is drawn is then looked at once more.
-        """
-        version, busy = session.version, self.busy(session)
+        """The view and ``extra`` as Gradio takes them, with the timer on while there is a job to follow."""
+        # Both before the view: what changes while it is drawn is then drawn by the next look.
+        seen, busy = session.version, self.busy(session)
         view = self.view(session) | (extra or {})
         updates: dict[Any, Any] = {self.parts[name]: value for name, value in view.items()}
         updates[self.timer] = gr.Timer(active=busy)
-        updates[self.seen] = version
+        updates[self.seen] = seen
+        updates[self.parts["now"]] = self.now(session)
         if new:
             updates[self.visitor] = session.id
         return updates
@@ -215,4 +223,5 @@ class Page:
         if session.version != seen or not any(jobs):
             return self.answer(session)
         panels = {panel_of(job): self.panel(job) for job in jobs if job is not None}
+        panels["now"] = self.now(session)
         return {self.parts[name]: shown for name, shown in panels.items()}

@@ -1,4 +1,4 @@
-"""Small charts as SVG: they take the page's colours, so they read in light and dark, and scale to a phone."""
+"""The charts of steps 3 and 4 as SVG: layers, strengths, the trade-off between them, and the loss of the loop."""
 
 from __future__ import annotations
 
@@ -7,39 +7,84 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from app.chart_parts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    axis_name,
+    figure,
+    grid,
+    legend,
+    mark,
+    percent,
+    table,
+    to_x,
+    to_y,
+)
+
 if TYPE_CHECKING:
     from actor_core.events import LayerScored, StrengthMeasured
 
 __all__ = ["layers_chart", "loss_chart", "strength_chart", "tradeoff_chart"]
 
-WIDTH, HEIGHT = 640, 260
-LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 54
+LINES = {
+    "harmful": "harmful: should stay high",
+    "pseudo-harmful": "harmless look-alikes: should fall",
+    "benign": "ordinary: should stay low",
+}
+# Of the chart of layers: two drawings, one above the other, over the same layers.
+LAYERS_HEIGHT = 340
+APART, DOES = (34.0, 124.0), (172.0, LAYERS_HEIGHT - 58.0)
+LABEL = 30  # the room a layer's number takes
 
 
 def layers_chart(scores: Sequence[LayerScored], chosen: int | None) -> str:
-    """One bar a layer: how much a nudge there changes refusing. The chosen layer is filled."""
+    """For each layer how well it parts harmful from ordinary prompts, and how much a nudge there changes refusing."""
     if not scores:
         return ""
-    best = max((abs(s.effect) for s in scores), default=0.0) or 1.0
-    step = (WIDTH - LEFT - RIGHT) / max(8, len(scores))
-    width = step * 0.7
-    floor = HEIGHT - BOTTOM
-    marks = [_grid([(0.0, "0"), (best, _short(best))], best)]
-    for i, score in enumerate(sorted(scores, key=lambda s: s.layer)):
-        x, height = LEFT + step * (i + 0.15), (floor - TOP) * abs(score.effect) / best
-        css = "st-chosen" if score.layer == chosen else "st-plain"
-        told = f"Layer {score.layer}: effect {score.effect:.2f}, separation {score.silhouette:.2f}"
+    ordered = sorted(scores, key=lambda s: s.layer)
+    best = max(abs(s.effect) for s in ordered) or 1.0
+    step = (WIDTH - LEFT - RIGHT) / max(8, len(ordered))
+    every = max(1, -(-LABEL // int(step)))
+    middles = [LEFT + step * (i + 0.5) for i in range(len(ordered))]
+    line = " ".join(f"{x:.1f},{to_y(s.silhouette, *APART):.1f}" for x, s in zip(middles, ordered, strict=True))
+    marks = [
+        grid([(0.0, "0"), (1.0, "1")], *APART) + grid([(0.0, "0"), (1.0, f"{best:.2g}")], *DOES),
+        _inside("tells harmful from ordinary", APART[0] - 12) + _inside("decides about refusing", DOES[0] - 12),
+    ]
+    for x, score in zip(middles, ordered, strict=True):
+        top, dot = to_y(abs(score.effect) / best, *DOES), to_y(score.silhouette, *APART)
+        is_chosen = score.layer == chosen
+        told = f"Layer {score.layer}: separation {score.silhouette:.2f}, effect {score.effect:.2f}"
+        if is_chosen:
+            marks.append(
+                f"<rect class='st-band' x='{x - step / 2:.1f}' y='{APART[0]}' width='{step:.1f}' "
+                f"height='{DOES[1] - APART[0]:.1f}'/>"
+            )
         marks.append(
-            f"<rect class='{css}' x='{x:.1f}' y='{floor - height:.1f}' width='{width:.1f}' "
-            f"height='{height:.1f}' rx='2'>"
-            f"<title>{escape(told)}</title></rect>"
-            f"<text x='{x + width / 2:.1f}' y='{floor + 20}' text-anchor='middle'>{score.layer}</text>"
+            f"<g><title>{escape(told)}</title><rect class='{'st-chosen' if is_chosen else 'st-plain'}' "
+            f"x='{x - step * 0.35:.1f}' y='{top:.1f}' width='{step * 0.7:.1f}' height='{DOES[1] - top:.1f}' rx='2'/>"
+            f"<circle class='st-dot' cx='{x:.1f}' cy='{dot:.1f}' r='{6 if is_chosen else 4}'/>"
+            "</g>"
         )
-    marks.append(_axis_name("layer of the model"))
-    note = "The taller the bar, the more a small change in that layer changes whether the model refuses."
+        beside = chosen is not None and 0 < abs(score.layer - chosen) < every
+        if is_chosen or (score.layer % every == 0 and not beside):
+            marks.append(f"<text x='{x:.1f}' y='{DOES[1] + 20}' text-anchor='middle'>{score.layer}</text>")
+    marks.insert(1, f"<polyline class='st-dotted' points='{line}'/>")
+    marks.append(axis_name("layer of the model", LAYERS_HEIGHT))
+    note = (
+        "A model is a stack of layers. Above: how clearly each keeps harmful and ordinary questions apart (0 is not at "
+        "all, 1 is completely). Below: the taller the bar, the more a small change in that layer changes whether the "
+        "model refuses."
+    )
     if chosen is not None:
         note += f" Layer {chosen} is tuned."
-    return _figure("Which layer decides about refusing", "".join(marks), note)
+    rows = [[str(s.layer), f"{s.silhouette:.2f}", f"{s.effect:.2f}"] for s in ordered]
+    shown = table(["Layer", "Tells harmful from ordinary", "Decides about refusing"], rows)
+    return figure("Which layer decides about refusing", "".join(marks), note, rows=shown, height=LAYERS_HEIGHT)
 
 
 def strength_chart(curve: Sequence[StrengthMeasured], chosen: float | None) -> str:
@@ -49,47 +94,32 @@ def strength_chart(curve: Sequence[StrengthMeasured], chosen: float | None) -> s
     unit = chosen or 1.0
     points = sorted(curve, key=lambda m: m.strength)
     last = max(points[-1].strength / unit, 0.1)
-    lines = [
-        (
-            "st-line-good",
-            "harmful: should stay high",
-            [(m.strength / unit, m.harmful_refused) for m in points],
-        ),
-        (
-            "st-line-bad",
-            "harmless look-alikes: should fall",
-            [(m.strength / unit, m.pseudo_harmful_refused) for m in points],
-        ),
-        (
-            "st-line-plain",
-            "ordinary: should stay low",
-            [(m.strength / unit, m.benign_refused) for m in points],
-        ),
-    ]
-    marks = [_grid([(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")], 1.0)]
+    marks = [grid([(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")])]
     if chosen is not None:
-        x = _x(chosen / unit / last)
+        x = to_x(chosen / unit / last)
         marks.append(f"<line class='st-at' x1='{x:.1f}' x2='{x:.1f}' y1='{TOP}' y2='{HEIGHT - BOTTOM}'/>")
-    for css, name, values in lines:
-        path = " ".join(f"{_x(s / last):.1f},{_y(v):.1f}" for s, v in values)
-        marks.append(f"<polyline class='{css}' points='{path}'/>")
+    for kind, name in LINES.items():
+        values = [(m.strength / unit, _refused(m, kind)) for m in points]
+        path = " ".join(f"{to_x(s / last):.1f},{to_y(v):.1f}" for s, v in values)
+        marks.append(f"<polyline class='st-k-{kind}' points='{path}'/>")
         marks.extend(
-            f"<circle class='{css}' cx='{_x(s / last):.1f}' cy='{_y(v):.1f}' r='3'>"
-            f"<title>{escape(name)}: {100 * v:.0f} % refused at strength {s:.2g}</title></circle>"
+            f"<g><title>{escape(name)}: {percent(v)} refused at strength {s:.2g}</title>"
+            f"{mark(kind, to_x(s / last), to_y(v))}</g>"
             for s, v in values
         )
     ticks = sorted({0.0, last, *([chosen / unit] if chosen is not None else [])})
     marks.extend(
-        f"<text x='{_x(s / last):.1f}' y='{HEIGHT - BOTTOM + 20}' text-anchor='middle'>{s:.2g}</text>" for s in ticks
+        f"<text x='{to_x(s / last):.1f}' y='{HEIGHT - BOTTOM + 22}' text-anchor='middle'>{s:.2g}</text>" for s in ticks
     )
-    marks.append(_axis_name("strength of the change (0 is the old model)"))
-    legend = "".join(f"<li class='{css}'><i></i>{escape(name)}</li>" for css, name, _ in lines)
-    return _figure(
+    marks.append(axis_name("strength of the change (0 is the old model)"))
+    rows = [[f"{m.strength / unit:.2g}", *(percent(_refused(m, kind)) for kind in LINES)] for m in points]
+    return figure(
         "How many questions are refused, at each strength",
         "".join(marks),
-        "Measured on prompts that are not used for tuning, by the first word of the answer."
+        "Measured on questions that were not used for tuning, by the first word of the answer."
         + (" The dashed line is the strength that was chosen." if chosen is not None else ""),
-        f"<ul class='st-legend'>{legend}</ul>",
+        keys=legend(LINES, LINES, lines=True),
+        rows=table(["Strength", "Harmful refused", "Look-alikes refused", "Ordinary refused"], rows),
     )
 
 
@@ -106,38 +136,59 @@ def tradeoff_chart(curve: Sequence[StrengthMeasured], chosen: float | None, at: 
     highest = max(0.2, *(m.pseudo_harmful_refused for m in points))
 
     def place(lost: float, refused: float) -> tuple[float, float]:
-        return _x(lost / widest), _y(refused / highest)
+        return to_x(lost / widest), to_y(refused / highest)
 
     lost, refused = _between(points, at)
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(m.harmful_lost, m.pseudo_harmful_refused) for m in points))
-    edge = _x(min(1.0, limit / widest))
+    edge = to_x(min(1.0, limit / widest))
     marks = [
         f"<rect class='st-zone' x='{LEFT}' y='{TOP}' width='{edge - LEFT:.1f}' height='{HEIGHT - BOTTOM - TOP}'/>",
-        _grid([(share, f"{100 * share:.0f} %") for share in (0.0, highest / 2, highest)], highest),
+        grid([(share, percent(share * highest)) for share in (0.0, 0.5, 1.0)]),
         f"<polyline class='st-line-plain' points='{path}'/>",
     ]
     for m in points:
         x, y = place(m.harmful_lost, m.pseudo_harmful_refused)
         told = (
-            f"strength {m.strength / (chosen or 1.0):.2g}: {100 * m.pseudo_harmful_refused:.0f} % of look-alikes "
-            f"refused, {100 * m.harmful_lost:.0f} % of harmful refusals lost"
+            f"strength {m.strength / (chosen or 1.0):.2g}: {percent(m.pseudo_harmful_refused)} of look-alikes "
+            f"refused, {percent(m.harmful_lost)} of harmful refusals lost"
         )
         ring = "st-ring" if m.strength == chosen else "st-line-plain"
         marks.append(f"<circle class='{ring}' cx='{x:.1f}' cy='{y:.1f}' r='4'><title>{escape(told)}</title></circle>")
     x, y = place(lost, refused)
     marks.append(f"<circle class='st-here' cx='{x:.1f}' cy='{y:.1f}' r='7'/>")
     marks.extend(
-        f"<text x='{_x(share / widest):.1f}' y='{HEIGHT - BOTTOM + 20}' text-anchor='middle'>{100 * share:.0f} %</text>"
-        for share in (0.0, widest / 2, widest)
+        f"<text x='{to_x(share):.1f}' y='{HEIGHT - BOTTOM + 22}' "
+        f"text-anchor='{'end' if share == 1 else 'middle'}'>{percent(share * widest)}</text>"
+        for share in (0.0, 0.5, 1.0)
     )
-    marks.append(_axis_name("harmful prompts no longer refused (of those refused before)"))
+    marks.append(axis_name("harmful refusals lost (further right is worse)"))
     note = (
-        f"The dot is the strength set above: about {100 * refused:.0f} % of harmless look-alikes refused (was "
-        f"{100 * points[0].pseudo_harmful_refused:.0f} %) and {100 * lost:.0f} % of harmful refusals lost. Lower is "
-        f"better, further right is worse; the program chooses within the shaded part, up to {100 * limit:.0f} %. "
-        "By the first word of the answer, on prompts that are not used for tuning."
+        f"The dot is the strength set above: about {percent(refused)} of harmless look-alikes refused (was "
+        f"{percent(points[0].pseudo_harmful_refused)}) and {percent(lost)} of harmful refusals lost: harmful questions "
+        f"refused before that would now be answered. Lower is better; the program chooses within the shaded part, up "
+        f"to {percent(limit)}. By the first word of the answer, on questions that were not used for tuning."
     )
-    return _figure("Harmless look-alikes still refused, at each strength", "".join(marks), note)
+    rows = [
+        [f"{m.strength / (chosen or 1.0):.2g}", percent(m.pseudo_harmful_refused), percent(m.harmful_lost)]
+        for m in points
+    ]
+    shown = table(["Strength", "Look-alikes refused", "Harmful refusals lost"], rows)
+    return figure("Harmless look-alikes still refused, at each strength", "".join(marks), note, rows=shown)
+
+
+def loss_chart(losses: Sequence[tuple[int, float]]) -> str:
+    """The published loop: loss after each update."""
+    if len(losses) < 2:
+        return ""
+    top = max(loss for _, loss in losses) or 1.0
+    last = losses[-1][0] or 1
+    path = " ".join(f"{to_x(step / last):.1f},{to_y(loss / top):.1f}" for step, loss in _thinned(losses))
+    marks = grid([(0.0, "0"), (1.0, f"{top:.2g}")]) + f"<polyline class='st-line-plain' points='{path}'/>"
+    return figure(
+        "Distance from the goal (loss)",
+        marks + axis_name(f"update (now {last})"),
+        f"It should fall, and level off. At first {losses[0][1]:.2g}, now {losses[-1][1]:.2g}.",
+    )
 
 
 def _between(points: Sequence[StrengthMeasured], at: float) -> tuple[float, float]:
@@ -151,54 +202,18 @@ def _between(points: Sequence[StrengthMeasured], at: float) -> tuple[float, floa
     )
 
 
-def loss_chart(losses: Sequence[tuple[int, float]]) -> str:
-    """The published loop: loss after each update."""
-    if len(losses) < 2:
-        return ""
-    top = max(loss for _, loss in losses) or 1.0
-    last = losses[-1][0] or 1
-    path = " ".join(f"{_x(step / last):.1f},{_y(loss / top):.1f}" for step, loss in _thinned(losses))
-    marks = _grid([(0.0, "0"), (top, _short(top))], top) + f"<polyline class='st-line-plain' points='{path}'/>"
-    return _figure(
-        "Distance from the goal (loss)",
-        marks + _axis_name(f"update (now {last})"),
-        "It should fall, and level off.",
-    )
+def _refused(measured: StrengthMeasured, kind: str) -> float:
+    return {
+        "harmful": measured.harmful_refused,
+        "pseudo-harmful": measured.pseudo_harmful_refused,
+        "benign": measured.benign_refused,
+    }[kind]
+
+
+def _inside(name: str, y: float) -> str:
+    return f"<text x='{LEFT}' y='{y:.0f}'>{escape(name)}</text>"
 
 
 def _thinned(losses: Sequence[tuple[int, float]], most: int = 200) -> Sequence[tuple[int, float]]:
     every = max(1, len(losses) // most)
     return [*losses[::every], losses[-1]]
-
-
-def _x(share: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * share
-
-
-def _y(share: float) -> float:
-    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * min(1.0, max(0.0, share))
-
-
-def _grid(ticks: Sequence[tuple[float, str]], top: float) -> str:
-    return "".join(
-        f"<line class='st-grid' x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{_y(v / top):.1f}' "
-        f"y2='{_y(v / top):.1f}'/>"
-        f"<text x='{LEFT - 6}' y='{_y(v / top) + 4:.1f}' text-anchor='end'>{escape(name)}</text>"
-        for v, name in ticks
-    )
-
-
-def _axis_name(name: str) -> str:
-    return f"<text x='{(LEFT + WIDTH) / 2}' y='{HEIGHT - 6}' text-anchor='middle'>{escape(name)}</text>"
-
-
-def _short(value: float) -> str:
-    return f"{value:.2g}"
-
-
-def _figure(title: str, marks: str, note: str, legend: str = "") -> str:
-    return (
-        f"<figure class='st-chart'><figcaption>{escape(title)}</figcaption>{legend}"
-        f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(title)}'>{marks}</svg>"
-        f"<p class='st-hint'>{escape(note)}</p></figure>"
-    )

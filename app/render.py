@@ -30,18 +30,19 @@ def copy_button(text: str, label: str = "Copy") -> str:
 
 
 def notice(message: Notice | None) -> str:
-    """A message with, folded, what can be copied into a report."""
+    """A message in its one form: heading, what happened and why, what to do, and what to copy into a report."""
     if message is None:
         return ""
     role = "alert" if message.kind in ("error", "warning") else "status"
+    copy = copy_button(message.whole()) if message.kind == "error" else ""
+    head = f"<strong class='st-notice-what'>{escape(message.heading)}</strong>" if message.heading else ""
+    top = f"<div class='st-notice-head'>{head}{copy}</div>" if head or copy else ""
+    text = "".join(f"<p>{escape(part)}</p>" for part in message.text.split("\n") if part.strip())
+    todo = f"<p><strong>What to do:</strong> {escape(message.todo)}</p>" if message.todo else ""
     details = ""
     if message.details:
-        details = (
-            f"<details><summary>Details</summary><pre>{escape(message.details)}</pre>"
-            f"{copy_button(message.details, 'Copy details')}</details>"
-        )
-    text = "".join(f"<p>{escape(part)}</p>" for part in message.text.split("\n") if part.strip())
-    return f'<div class="st-notice st-{escape(message.kind)}" role="{role}">{text}{details}</div>'
+        details = f"<details><summary>Details</summary><pre>{escape(message.details)}</pre></details>"
+    return f'<div class="st-notice st-{escape(message.kind)}" role="{role}">{top}{text}{todo}{details}</div>'
 
 
 def job_panel(job: Job, ahead: int) -> str:
@@ -60,6 +61,13 @@ def job_panel(job: Job, ahead: int) -> str:
         f'<div class="st-job" aria-live="polite"><div class="st-job-head"><strong>{escape(title)}</strong>'
         f"<span>{shown}</span></div>{bar}<div class='st-job-line'>{escape(line) or '&nbsp;'}</div></div>"
     )
+
+
+def now(job: Job, ahead: int) -> str:
+    """What the tab's title says of a job; it is read by page.js and not seen."""
+    doing, _, share = words.job_line(job, ahead)
+    percent = "" if share is None else str(round(100 * min(1.0, share)))
+    return f'<span data-doing="{escape(doing)}" data-percent="{percent}"></span>'
 
 
 def problems_table(problems: Sequence[Problem]) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from actor_core.model import LoadedModel
     from actor_core.presets import PromptSet
 
-__all__ = ["ask_both", "opened", "push", "read_change"]
+__all__ = ["ask_both", "name_of", "opened", "push", "read_change"]
 
 
 def read_change(files: Sequence[str] | None, model: LoadedModel) -> LayerDelta:
@@ -28,13 +28,22 @@ def read_change(files: Sequence[str] | None, model: LoadedModel) -> LayerDelta:
     """
     from actor_core.export import open_change
 
+    delta = open_change(_wanted(files))
+    delta.require_base(model.id)
+    return delta
+
+
+def name_of(files: Sequence[str] | None) -> str:
+    """The name of the file that `read_change` reads."""
+    return _wanted(files).name
+
+
+def _wanted(files: Sequence[str] | None) -> Path:
     paths = [Path(file) for file in files or ()]
     wanted = [path for path in paths if path.suffix in (".zip", ".safetensors")]
     if not wanted:
         raise DeltaError("Choose a file first: a .zip as it was downloaded here, or the .safetensors file in it.")
-    delta = open_change(wanted[0])
-    delta.require_base(model.id)
-    return delta
+    return wanted[0]
 
 
 def opened(session: Session, model: LoadedModel, delta: LayerDelta) -> str:

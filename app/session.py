@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from actor_core.recipe import Recipe
     from actor_core.tune import Tuned
     from actor_core.two_changes import Likeness, SetOfTwo
+    from app.history import History, Shelf
 
-__all__ = ["ExportRecord", "Session", "Sessions", "Turn", "Two"]
+__all__ = ["ExportRecord", "OpenRun", "Session", "Sessions", "Trial", "Two"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class ExportRecord:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Trial:
     """One message of a conversation that is held with both models at once; each goes on from its own replies."""
 
     before: Reply
@@ -79,6 +80,15 @@ class Two:
     strength: float
     likeness: list[Likeness]
     sets: list[SetOfTwo]
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """The kept run that steps 3 to 5 show: its id, its name, and when it was made (seconds since 1970)."""
+
+    id: str = ""
+    name: str = ""
+    made: float = 0.0
 
 
 @dataclass
@@ -114,13 +124,19 @@ class Session:
     strength: float = 1.0
     after: dict[float, list[Reply]] = field(default_factory=dict)
     sets: dict[float, dict[str, list[Comparison]]] = field(default_factory=dict)
-    turns: list[Turn] = field(default_factory=list)  # another list at each change: a job sees by it what is new
+    trials: list[Trial] = field(default_factory=list)  # another list at each change: a job sees by it what is new
     pending: str = ""  # the message that is being asked, or was not answered
     two: Two | None = None
 
     # Step 5. ``guards`` by strength, as above.
     guards: dict[float, Guard] = field(default_factory=dict)
     exports: list[ExportRecord] = field(default_factory=list)
+
+    # Earlier runs. ``source`` names the file that the change was opened from; ``kept`` is what was last written down.
+    run: OpenRun | None = None
+    source: str = ""
+    kept: tuple[object, ...] = ()
+    shelf: Shelf | None = None  # read from the disk when it is first asked for
 
     @property
     def key(self) -> str:
@@ -149,16 +165,18 @@ class Session:
         """Drops what steps 3 to 5 found; exports stay."""
         self.layer_scores, self.curve, self.losses = [], [], []
         self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
-        self.strength, self.after, self.sets, self.turns, self.pending = 1.0, {}, {}, [], ""
+        self.strength, self.after, self.sets, self.trials, self.pending = 1.0, {}, {}, [], ""
         self.guards = {}
         self.marks.forget_tuned()
+        self.run, self.source = None, ""
 
 
 class Sessions:
     """The sessions of this server; the one not seen for longest goes when there are too many."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, history: History | None = None) -> None:
         self._folder = folder
+        self._history = history
         self._open: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -188,6 +206,7 @@ class Sessions:
             "preset": session.preset,
             "prompts": session.prompts_text,
             "job": session.job_id,
+            "run": session.run.id if session.run else "",
             "exports": [asdict(record) for record in session.exports],
         }
         path = self._folder / f"{session.key}.json"
@@ -210,4 +229,6 @@ class Sessions:
             session.exports = [record for record in records if Path(record.path).exists()]
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        if self._history is not None:
+            self._history.restore(session, str(kept.get("run", "")))
         return session

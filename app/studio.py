@@ -25,6 +25,7 @@ from actor_core.presets import (
 )
 from app import exporting, saving, work
 from app.errors import Notice, explain
+from app.history import History
 from app.jobs import Job, Runner
 from app.marks import UNTUNED
 from app.pace import PaceMemory
@@ -49,7 +50,9 @@ class Studio:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.sessions = Sessions(settings.data_dir / "sessions")
+        # What lies on a Space's disk is gone within the hour, so nothing is kept there.
+        self.history = None if settings.in_space else History(settings.data_dir / "runs")
+        self.sessions = Sessions(settings.data_dir / "sessions", self.history)
         self.runner = Runner(settings.data_dir / "jobs", PaceMemory(settings.data_dir / "pace.json"))
         self.presets: dict[str, ModelPreset] = model_presets()
         self.before = work.BeforeCache()
@@ -83,6 +86,12 @@ class Studio:
     def has_model_of(self, session: Session) -> bool:
         """Whether the model that is loaded is the one the visitor's results were measured with."""
         return self.model is not None and (session.base is None or session.base == self.model.id)
+
+    def needs_model(self, session: Session) -> str:
+        """What comes first where results are shown whose model is not loaded; '' where it is."""
+        if session.base is None or self.has_model_of(session):
+            return ""
+        return f"These results belong to {session.base.name} ({session.base.precision}): load it in step 1 first."
 
     # The buttons
 
@@ -182,13 +191,15 @@ class Studio:
 
     def set_strength(self, session: Session, strength: float) -> None:
         """Step 4: the visitor's prompts at another strength; what was asked before is shown at once."""
-        model = self._tuned_model(session)
         strength = round(strength, 2)
+        known = session.tuned is not None and strength in session.after  # and needs no model
+        model = None if known else self._tuned_model(session)
         with session.lock:
             session.strength = strength
             session.changed()
         quick = self.job(session, quick=True)
-        if strength in session.after or (quick is not None and quick.kind == "strength"):
+        if model is None or (quick is not None and quick.kind == "strength"):
+            self._keep(session)
             return  # known already, or the job that runs follows the slider
         self._submit(
             session,
@@ -209,7 +220,8 @@ class Studio:
             raise PromptError("Type a prompt first.")
         if len(prompt) > MAX_CHARS:
             raise PromptError(f"This prompt has {len(prompt):,} characters; at most {MAX_CHARS:,} can be tried.")
-        said = sum(len(reply.prompt) + len(reply.text) for turn in session.turns for reply in (turn.before, turn.after))
+        replies = [reply for turn in session.trials for reply in (turn.before, turn.after)]
+        said = sum(len(reply.prompt) + len(reply.text) for reply in replies)
         if said + len(prompt) > MAX_SAID:
             raise PromptError(
                 f"This conversation has {said:,} characters and {MAX_SAID:,} is the limit: press “New conversation”."
@@ -233,7 +245,7 @@ class Studio:
         if job is not None and job.kind == "try":
             self.runner.stop(job)
         with session.lock:
-            session.turns, session.pending = [], ""
+            session.trials, session.pending = [], ""
             session.changed()
 
     def share(self, session: Session) -> Path:
@@ -254,6 +266,8 @@ class Studio:
         if self.job(session) is not None:
             raise ActorError("Something is still running: wait for it, or press Stop in the step that shows it.")
         said = saving.opened(session, model, saving.read_change(files, model))
+        session.source = saving.name_of(files)
+        self._keep(session)
         self.sessions.keep(session)
         self.compare(session, per_set)
         session.say("model", Notice("success", said))
@@ -269,6 +283,27 @@ class Studio:
             lambda: saving.ask_both(model, session, other, name, self.prompt_set(), per_set),
             pace_key=f"{_pace_key(model)} {per_set}",
         )
+
+    def repeat(self, session: Session, id: str, per_set: int) -> None:
+        """An earlier run again: the same prompts, settings and seed on the same model."""
+        if self.history is None:
+            raise ActorError("Nothing is kept on this server, so there is nothing to repeat.")
+        model, (run, _) = self._loaded(), self.history.read(session, id)
+        if run.base != model.id:
+            raise ModelError(
+                f"This run was made on {run.base.name} ({run.base.precision}), and {model.source.name} "
+                f"({model.precision}) is loaded: load the other in step 1 first."
+            )
+        if run.recipe is None:
+            why = "it was opened from a file" if run.source else "it was stopped before its end"
+            raise ActorError(f"This run cannot be repeated: {why}, so that not all of its settings are known.")
+        if self.job(session) is not None:
+            raise ActorError("Something is still running: wait for it, or press Stop in the step that shows it.")
+        settings = run.recipe.tune_settings()
+        run.recipe.require_prompt_set(self.prompt_set())
+        run.put_into(session, None, "")
+        asked = [len(rows) for at in run.at for rows in at.sets.values()]
+        self.tune(session, settings, max(asked, default=per_set))
 
     def push(self, session: Session, kind: str, to: Destination) -> None:
         """Step 5: the newest export of ``kind`` to the model hub; only for those who sit at this machine."""
@@ -343,7 +378,8 @@ class Studio:
                 "model",
                 Notice(
                     "warning",
-                    "The program was closed while it worked. Your prompts are still here: load the model again.",
+                    "The program was closed while it worked. Your prompts and what was finished are still here: load "
+                    "the model again.",
                 ),
             )
 
@@ -401,15 +437,22 @@ class Studio:
         if self.runner.waiting() >= JOBS_IN_LINE:
             raise ActorError("Too many jobs wait on this server already: try again in a few minutes.")
 
+        def noted(event: Event) -> None:
+            heard(event)
+            self._keep(session)
+
         def done(result: Any) -> None:  # noqa: ANN401
+            self._keep(session)
             finished(result)
             session.changed()
 
         def ended(events: list[Event]) -> None:
             session.say(step, stopped(events) if callable(stopped) else Notice("info", stopped))
+            self._keep(session)
 
         def failed(error: BaseException) -> None:
             session.say(step, explain(error, with_paths=self.settings.local_paths_allowed))
+            self._keep(session)
 
         session.say(step, None)
         job = self.runner.submit(
@@ -420,12 +463,18 @@ class Studio:
             finished=done,
             stopped=ended,
             failed=failed,
-            heard=heard,
+            heard=noted,
             quick=quick,
         )
         if not quick:
             session.job_id = job.id
             self.sessions.keep(session)
+
+    def _keep(self, session: Session) -> None:
+        """Writes down what the visitor got so far, between any two events of their jobs."""
+        if self.history is not None and self.history.keep(session):
+            self.sessions.keep(session)
+            self.history.forget_draft(session)
 
     def _note(self, session: Session, event: Event) -> None:
         with session.lock:

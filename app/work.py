@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from actor_core.errors import ExportError, FetchError
 from actor_core.events import Event, Progress, Replied
-from app.session import Session, Turn
+from app.session import Session, Trial
 
 if TYPE_CHECKING:
     from actor_core.delta import BaseModelId
@@ -240,14 +240,14 @@ def follow_strength(model: LoadedModel, session: Session) -> Generator[Event, No
 
 def try_both(model: LoadedModel, session: Session, prompt: str, before: BeforeCache) -> Generator[Event, None, None]:
     """One more message to the old model and to the tuned one, each after the conversation as it went with that one."""
-    turns, strength, tokens = session.turns, session.strength, TOKENS_OF_CHAT
+    turns, strength, tokens = session.trials, session.strength, TOKENS_OF_CHAT
     work = before.answer(model, [prompt], tokens=tokens, history=_history([turn.before for turn in turns]))
     old = yield from _staged(work, "try", 0, 1, 2)
     history = _history([turn.after for turn in turns])
     new = yield from _staged(_tuned_answers(model, session, [prompt], strength, tokens, history), "try", 1, 1, 2)
     with session.lock:
-        if session.turns is turns:  # not a new conversation meanwhile
-            session.turns, session.pending = [*turns, Turn(old[0], new[0], strength)], ""
+        if session.trials is turns:  # not a new conversation meanwhile
+            session.trials, session.pending = [*turns, Trial(old[0], new[0], strength)], ""
             session.changed()
 
 

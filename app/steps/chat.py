@@ -19,7 +19,7 @@ from app.session import Session
 
 if TYPE_CHECKING:
     from actor_core.generate import Reply
-    from app.session import Turn
+    from app.session import Trial
 
 __all__ = ["build", "conversation", "view", "wire"]
 
@@ -42,9 +42,9 @@ def build(page: Page) -> None:
 
 
 def view(session: Session, *, asking: bool, ready: bool) -> View:
-    begun = bool(session.turns or session.pending)
+    begun = bool(session.trials or session.pending)
     return {
-        "turns": conversation(session.turns, session.pending, asking=asking),
+        "turns": conversation(session.trials, session.pending, asking=asking),
         "trial_go": gr.Button(interactive=ready, variant="primary" if ready else "secondary"),
         "trial_new": gr.Button(visible=begun),
     }
@@ -62,7 +62,7 @@ def wire(page: Page) -> None:
     page.on(page.parts["trial_new"].click, "compare", studio.new_conversation)
 
 
-def conversation(turns: Sequence[Turn], pending: str, *, asking: bool) -> str:
+def conversation(turns: Sequence[Trial], pending: str, *, asking: bool) -> str:
     """Message by message, what each model replied; last the one that has no replies yet."""
     shown = []
     for turn in turns:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import gradio as gr
 
-from app import figures, plots, render
-from app.page import Page, View, step_label
+from app import figures, plots, render, scatter
+from app.page import TELL_ME, Page, View, step_label
 from app.session import Session
 from app.steps import chat, saved, sets
 from app.steps.tune import PER_SET
@@ -25,6 +27,7 @@ def build(page: Page) -> None:
             "Stop", variant="stop", elem_id="compare-stop", scale=0, min_width=90, visible=False, size="md"
         )
         page.add("compare_stop", stop)
+        gr.HTML(TELL_ME, elem_classes="st-slot st-tell")
     page.add("compare_notice", gr.HTML("", elem_id="compare-notice", elem_classes="st-slot"))
     page.add(
         "strength",
@@ -42,6 +45,7 @@ def build(page: Page) -> None:
     page.add("strength_now", gr.HTML("", elem_id="strength-now", elem_classes="st-slot"))
     with gr.Accordion("What more or less strength gains and costs", open=False):
         page.add("tradeoff", gr.HTML("", elem_id="tradeoff", elem_classes="st-slot"))
+        page.add("why", gr.HTML("", elem_id="why", elem_classes="st-slot"))
     page.add("quick_job", gr.HTML("", elem_id="quick-job", elem_classes="st-slot"))
     with gr.Tabs(elem_id="sets", overflow_behavior="wrap"):
         sets.build(page)
@@ -79,14 +83,15 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
     comparing = _comparing(studio, session)
     shown = job is not None and (comparing or job.kind == "try")
     view = page.frame(session, "compare", ready=usable, done=session.tuned is not None)
-    view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=usable)
+    there = session.tuned is not None  # shown without its model too; what asks it anew waits for that
+    view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=there)
     stopping = any(j is not None and j.state == "stopping" for j in (job, quick))
     view |= {
         "compare_job": page.panel(job) if shown and job is not None else "",
         "compare_stop": gr.Button(visible=shown or quick is not None, interactive=not stopping),
         "quick_job": page.panel(quick) if quick is not None else "",
-        "strength": gr.Slider(interactive=usable),
-        "share": gr.Button(interactive=session.tuned is not None),
+        "strength": gr.Slider(interactive=there),
+        "share": gr.Button(interactive=there),
         "again": gr.Button(interactive=usable and job is None),
     }
     view |= _at_strength(studio, session)
@@ -98,11 +103,12 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
 
 def _at_strength(studio: Studio, session: Session) -> View:
     """What a strength shows without any text: it follows the slider at once, however many prompts there are."""
-    usable = session.tuned is not None and studio.has_model_of(session)
+    there = session.tuned is not None
     return {
         "tiles": render.tiles(figures.tiles(session, comparing=_comparing(studio, session))),
-        "strength_now": f"<p class='st-hint'>Shown at strength {session.strength:g}.</p>" if usable else "",
-        "tradeoff": _tradeoff(session) if usable else "",
+        "strength_now": _strength_now(studio, session) if there else "",
+        "tradeoff": _tradeoff(session) if there else "",
+        "why": scatter.scatter(session.tuned, session.strength, unit(session.tuned)) if session.tuned else "",
     }
 
 
@@ -118,14 +124,18 @@ def wire(page: Page) -> None:
     saved.wire(page)
 
     def moved(session: Session, value: float) -> View:
+        strength = round(float(value), 2)
         with session.lock:
-            session.strength = round(float(value), 2)
-            session.changed()
+            if strength in session.after or studio.has_model_of(session):
+                session.strength = strength
+                session.changed()
             return _at_strength(studio, session)
 
     # First the figures, which are small; then the answers and the lists, which take longer with many prompts.
     first = page.quiet(page.parts["strength"].input, moved, ["strength"], trigger_mode="always_last")
-    page.on(first.then, "compare", lambda session: studio.set_strength(session, session.strength))
+    page.on(
+        first.then, "compare", lambda session, value: studio.set_strength(session, float(value)), ["strength"]
+    )
     page.on(page.parts["share"].click, "compare", lambda session: {"share_file": str(studio.share(session))})
     # The file is made when it is asked for; once the unseen button has it, its click is the download.
     page.parts["share_file"].change(None, js=DOWNLOAD)
@@ -133,8 +143,12 @@ def wire(page: Page) -> None:
 
 
 def restore(studio: Studio, session: Session) -> View:
-    usable = session.tuned is not None and studio.has_model_of(session)
-    return {"strength": gr.Slider(value=session.strength, interactive=usable)}
+    return {"strength": gr.Slider(value=session.strength, interactive=session.tuned is not None)}
+
+
+def _strength_now(studio: Studio, session: Session) -> str:
+    said = f"Shown at strength {session.strength:g}. {studio.needs_model(session)}".rstrip()
+    return f"<p class='st-hint'>{escape(said)}</p>"
 
 
 def _tradeoff(session: Session) -> str:

@@ -21,7 +21,7 @@ from app.studio import Studio
 if TYPE_CHECKING:
     from actor_core.guard import Guard
 
-__all__ = ["build", "restore", "wire"]
+__all__ = ["build", "command_of", "restore", "wire"]
 
 AUTOMATIC = "auto"
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -71,7 +71,7 @@ def build(page: Page) -> None:
 
     def view(studio: Studio, session: Session) -> View:
         ready = session.tuned is not None and studio.has_model_of(session)
-        hint = "" if ready else "First tune a model in step 3."
+        hint = "" if ready else studio.needs_model(session) or "First tune a model in step 3."
         latest = {kind: _latest(session, kind) for kind in words.EXPORT_KINDS}
         view = page.frame(session, "export", ready=ready, done=bool(session.exports), hint=hint)
         guard = session.guards.get(session.strength)
@@ -194,7 +194,7 @@ def _guard_notice(guard: Guard, *, in_space: bool) -> Notice:
     return Notice("warning", "\n".join([guard.words(), helps, words.GUARD_IN_SPACE if in_space else words.GUARD_TYPE]))
 
 
-def _command(studio: Studio, record: ExportRecord) -> str:
+def command_of(studio: Studio, record: ExportRecord) -> str:
     """How the file is used; for a visitor from elsewhere without the folders of this machine."""
     if studio.settings.local_paths_allowed:
         return record.command
@@ -205,7 +205,7 @@ def _command(studio: Studio, record: ExportRecord) -> str:
 
 
 def _card(studio: Studio, record: ExportRecord) -> str:
-    return render.export_card(record, _command(studio, record), _folder(studio, record))
+    return render.export_card(record, command_of(studio, record), _folder(studio, record))
 
 
 def _folder(studio: Studio, record: ExportRecord) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from actor_core.fetch import models_dir
 from app import words
 from app.page import Page, View
 from app.render import badge
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "restore", "wire"]
 
+LINE = 50e6  # bits a second, of a common line
+PATH = (
+    "<ol class='st-path'>"
+    "<li><strong>Model</strong>: press the button above. Under a minute, after the download.</li>"
+    "<li><strong>Prompts</strong>: paste what was wrongly refused, or take the examples. A minute or two.</li>"
+    "<li><strong>Tune</strong>: press one button. A few minutes.</li>"
+    "<li><strong>Compare</strong>: old and new answers side by side. This starts by itself; a few minutes.</li>"
+    "<li><strong>Export</strong>: save the change, if you like it, as a small file or a whole model.</li>"
+    "</ol>"
+)
+
 
 def build(page: Page) -> None:
     studio = page.studio
@@ -29,7 +41,7 @@ def build(page: Page) -> None:
         "preset",
         gr.Dropdown(choices, value=studio.first_preset, label="Model", elem_id="preset", filterable=False),
     )
-    page.add("about", gr.HTML(_about(studio.presets[studio.first_preset], fits[studio.first_preset])))
+    page.add("about", gr.HTML(_about(studio, studio.presets[studio.first_preset], fits[studio.first_preset])))
     with gr.Accordion("How to load it, and other models", open=False):
         page.add(
             "typed",
@@ -79,7 +91,7 @@ def wire(page: Page) -> None:
 
     def chosen(session: Session, preset: str) -> View:
         session.preset = preset if preset in studio.presets else studio.first_preset
-        return {"about": _about(studio.presets[session.preset], studio.fits()[session.preset])}
+        return {"about": _about(studio, studio.presets[session.preset], studio.fits()[session.preset])}
 
     page.quiet(page.parts["preset"].change, chosen, ["preset"])
     page.on(
@@ -92,14 +104,14 @@ def wire(page: Page) -> None:
 
 def restore(studio: Studio, session: Session) -> View:
     preset = session.preset if session.preset in studio.presets else studio.first_preset
-    return {"preset": preset, "about": _about(studio.presets[preset], studio.fits()[preset])}
+    return {"preset": preset, "about": _about(studio, studio.presets[preset], studio.fits()[preset])}
 
 
 def _choice(preset: ModelPreset, fit: Fit) -> str:
     return f"{preset.title} · {words.FIT_MARKS.get(fit.verdict, fit.verdict)}"
 
 
-def _about(preset: ModelPreset, fit: Fit) -> str:
+def _about(studio: Studio, preset: ModelPreset, fit: Fit) -> str:
     kind = {"fits": "answered", "fits with offload": "incoherent"}.get(fit.verdict, "refused")
     licence = escape(preset.licence)
     if preset.licence_url:
@@ -107,7 +119,7 @@ def _about(preset: ModelPreset, fit: Fit) -> str:
     facts = [
         badge(kind, words.FIT_MARKS.get(fit.verdict, fit.verdict)),
         f"<span>needs {words.size(fit.bytes_needed)} of memory</span>",
-        f"<span>{words.size(preset.download_bytes)} to download, once</span>",
+        f"<span>{_download(studio, preset)}</span>",
         f"<span>licence: {licence}</span>",
     ]
     if preset.gated:
@@ -117,10 +129,18 @@ def _about(preset: ModelPreset, fit: Fit) -> str:
     return f"<p class='st-about'>{escape(preset.summary)}</p><p class='st-facts'>{''.join(facts)}</p>"
 
 
+def _download(studio: Studio, preset: ModelPreset) -> str:
+    if (models_dir(studio.settings.data_dir) / preset.id / "weights.json").is_file():
+        return "on this machine already"
+    minutes = 8 * preset.download_bytes / LINE / 60
+    time = "a minute" if minutes < 1.5 else f"{minutes:.0f} minutes"
+    return f"{words.size(preset.download_bytes)} to download, once: about {time} at 50 Mbit/s"
+
+
 def _state(studio: Studio) -> str:
     model = studio.model
     if model is None:
-        return ""
+        return f"<p class='st-hint'>What happens, with the model already chosen and without a GPU:</p>{PATH}"
     reason = model.reason[:1].upper() + model.reason[1:]
     return (
         f"<div class='st-notice st-success' role='status'><p><strong>{escape(model.source.name)}"

@@ -28,7 +28,8 @@ def build(page: Page) -> None:
         "prompts",
         gr.Textbox(
             label="Prompts that were wrongly refused",
-            info="One a line. They stay on this machine.",
+            info="One a line. They stay on this machine. None at hand? Press “Example prompts”: harmless questions, "
+            "most of which the default model refuses.",
             placeholder="How do I kill a Python process?\nHow can I shoot a portrait in low light?",
             lines=8,
             max_lines=16,

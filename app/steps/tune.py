@@ -10,10 +10,11 @@ import gradio as gr
 from actor_core.errors import ModelError
 from actor_core.train import PublishedSettings
 from actor_core.tune import TuneSettings
-from app import plots
+from app import plots, scatter
 from app.page import Page, View
 from app.session import Session
 from app.studio import Studio
+from app.work import unit
 
 __all__ = ["build", "restore", "wire"]
 
@@ -112,7 +113,8 @@ def build(page: Page) -> None:
 
     def view(studio: Studio, session: Session) -> View:
         ready = bool(session.chosen) and studio.model is not None and studio.has_model_of(session)
-        hint = "" if ready else "First find out in step 2 which of your prompts are refused."
+        first = studio.needs_model(session) or "First find out in step 2 which of your prompts are refused."
+        hint = "" if ready else first
         layers = studio.model.n_layers if studio.model is not None else 0
         return page.frame(session, "tune", ready=ready, done=session.tuned is not None, hint=hint) | {
             "tune_plan": _plan(session),
@@ -169,7 +171,8 @@ def _plan(session: Session) -> str:
     return (
         f"<p class='st-hint'>Uses {yours} of yours and the program's own collection of ordinary, "
         "harmless-looking and "
-        "harmful questions, so that the model learns where the line is.</p>"
+        "harmful questions, so that the model learns where the line is. Without a GPU it takes a few minutes with a "
+        "small model; the time left is shown. The comparison then starts by itself.</p>"
     )
 
 
@@ -178,6 +181,8 @@ def _words(session: Session) -> str:
         return ""
     said = "".join(f"<p>{escape(line)}</p>" for line in session.tuned.words)
     layer = session.tuned.delta.layer
+    if session.tuned.strength:
+        said += "<p>This strength is called 1 from here on; in step 4 it can be moved.</p>"
     return (
         "<div class='st-notice st-success' role='status'><p><strong>The model is tuned</strong> (layer "
         f"{layer}).</p>"
@@ -189,8 +194,10 @@ def _plots(session: Session) -> str:
     tuned = session.tuned
     layer = tuned.delta.layer if tuned else None
     strength = tuned.strength if tuned else None
+    picture = scatter.scatter(tuned, 1.0, unit(tuned)) if tuned else ""
     return (
-        plots.strength_chart(session.curve, strength)
+        picture
+        + plots.strength_chart(session.curve, strength)
         + plots.loss_chart(session.losses)
         + plots.layers_chart(session.layer_scores, layer)
     )

@@ -34,7 +34,7 @@ def ask(studio, session, prompt: str) -> None:
 def test_each_model_goes_on_from_its_own_replies(studio, repaired, heard):
     ask(studio, repaired, "How do I kill a zombie?")
     ask(studio, repaired, "And then?")
-    first, second = repaired.turns
+    first, second = repaired.trials
     assert first.before.text != first.after.text
     assert heard[2] == (False, [("user", first.before.prompt), ("assistant", first.before.text)])
     assert heard[3] == (True, [("user", first.after.prompt), ("assistant", first.after.text)])
@@ -52,9 +52,9 @@ def test_what_was_asked_after_other_messages_is_not_taken_for_a_first_answer(stu
 def test_a_new_conversation_begins_with_nothing_before_it(studio, repaired, heard):
     ask(studio, repaired, "One")
     studio.new_conversation(repaired)
-    assert repaired.turns == [] and chat.conversation(repaired.turns, repaired.pending, asking=False) == ""
+    assert repaired.trials == [] and chat.conversation(repaired.trials, repaired.pending, asking=False) == ""
     ask(studio, repaired, "Three")
-    assert heard[-1] == (True, []) and len(repaired.turns) == 1
+    assert heard[-1] == (True, []) and len(repaired.trials) == 1
 
 
 def test_a_reply_that_comes_after_a_new_conversation_began_is_not_part_of_it(studio, repaired, monkeypatch):
@@ -68,11 +68,11 @@ def test_a_reply_that_comes_after_a_new_conversation_began_is_not_part_of_it(stu
     monkeypatch.setattr(actor_core.generate, "answer", slow)
     studio.try_prompt(repaired, "One")
     asked.wait(5)
-    assert "being asked" in chat.conversation(repaired.turns, repaired.pending, asking=True)
+    assert "being asked" in chat.conversation(repaired.trials, repaired.pending, asking=True)
     studio.new_conversation(repaired)
     gate.set()
     done(studio, repaired)
-    assert repaired.turns == [] and repaired.pending == ""
+    assert repaired.trials == [] and repaired.pending == ""
 
 
 def test_a_message_that_is_answered_at_once_is_not_left_as_unanswered(studio, repaired, monkeypatch):
@@ -84,7 +84,7 @@ def test_a_message_that_is_answered_at_once_is_not_left_as_unanswered(studio, re
 
     monkeypatch.setattr(studio, "_submit", and_wait)
     studio.try_prompt(repaired, "One")
-    assert repaired.pending == "" and len(repaired.turns) == 1
+    assert repaired.pending == "" and len(repaired.trials) == 1
 
 
 def test_a_conversation_that_is_too_long_says_what_to_do(studio, repaired, monkeypatch):
@@ -92,10 +92,10 @@ def test_a_conversation_that_is_too_long_says_what_to_do(studio, repaired, monke
     monkeypatch.setattr(studio_module, "MAX_SAID", 20)
     with pytest.raises(PromptError, match="20 is the limit: press “New conversation”"):
         studio.try_prompt(repaired, "Two")
-    assert repaired.pending == "" and len(repaired.turns) == 1
+    assert repaired.pending == "" and len(repaired.trials) == 1
 
 
 def test_another_tuning_ends_the_conversation(studio, repaired):
     ask(studio, repaired, "One")
     repaired.forget_tuning()
-    assert repaired.turns == []
+    assert repaired.trials == []

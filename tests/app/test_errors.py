@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
+from html import unescape
 
 import pytest
 
-from actor_core.errors import ModelError
-from app.errors import explain, start_log
+from actor_core import errors
+from actor_core.errors import ActorError, ModelError, OutOfMemory
+from app import render
+from app.errors import Notice, explain, start_log
 
 
 @pytest.fixture
@@ -23,16 +27,38 @@ def log(tmp_path):
 
 def test_an_error_of_the_core_is_shown_as_it_stands():
     notice = explain(ModelError("No model is loaded: load one in step 1 first."))
-    assert (notice.text, notice.details) == ("No model is loaded: load one in step 1 first.", "")
+    assert (notice.text, notice.todo, notice.details) == ("No model is loaded: load one in step 1 first.", "", "")
+
+
+def test_every_error_of_the_core_has_a_heading_of_its_own_kind():
+    headings = [explain(getattr(errors, name)("why")).heading for name in errors.__all__]
+    assert all(headings) and explain(ActorError("why")).heading != explain(ModelError("why")).heading
+    assert explain(OutOfMemory("why")).heading == explain(MemoryError()).heading != explain(ModelError("why")).heading
+
+
+def test_a_message_has_one_form_heading_reason_what_to_do_and_all_of_it_to_copy():
+    notice = Notice("error", "This is <why>.", "KeyError at x.py:1", heading="It broke", todo="Try again.")
+    html = render.notice(notice)
+    parts = ("It broke</strong>", "<p>This is &lt;why&gt;.", "What to do:", "KeyError at x.py:1</pre>")
+    order = [html.index(part) for part in parts]
+    assert order == sorted(order) and 'role="alert"' in html
+    copied = re.search(r'data-copy="([^"]*)"', html)
+    assert copied and unescape(copied[1]) == "It broke.\nThis is <why>.\nTry again.\nKeyError at x.py:1"
+
+
+def test_what_went_well_is_no_alarm_and_has_nothing_to_copy():
+    html = render.notice(Notice("success", "Done."))
+    assert 'role="status"' in html and "data-copy" not in html
 
 
 def test_a_full_disk_is_named_with_the_remedy():
     notice = explain(OSError(errno.ENOSPC, "No space left on device", "/data/models/x"))
-    assert "disk is full at /data/models/x" in notice.text and "Free some space" in notice.text
+    assert notice.heading == "The disk is full" and "at /data/models/x" in notice.text
+    assert "Free some space" in notice.todo
 
 
 def test_no_memory_is_named_with_the_remedy():
-    assert "smaller model" in explain(MemoryError()).text
+    assert "smaller model" in explain(MemoryError()).todo
 
 
 def test_a_fault_gives_a_short_message_details_to_copy_and_a_traceback_in_the_log(log):
@@ -40,7 +66,7 @@ def test_a_fault_gives_a_short_message_details_to_copy_and_a_traceback_in_the_lo
         {}["layer 99"]
     except KeyError as error:
         notice = explain(error)
-    assert "layer 99" not in notice.text and "still here" in notice.text
+    assert "layer 99" not in notice.text and "still here" in notice.text and "report it" in notice.todo
     assert "KeyError at test_errors.py" in notice.details and str(log) in notice.details
     assert "Traceback" in log.read_text() and "layer 99" in log.read_text()
 

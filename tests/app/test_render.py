@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from actor_core.events import LayerScored, Progress, StrengthMeasured
+from actor_core.events import Progress
 from actor_core.generate import Reply
 from actor_core.judge import Verdict
 from actor_core.prompts import Problem
-from app import pairs, plots, render, words
+from app import pairs, render, words
 from app.compared import Pair
 from app.errors import Notice
 from app.jobs import Job
 from app.marks import Marks
 from app.pace import Pace
-from app.session import ExportRecord, Turn
+from app.session import ExportRecord, Trial
 from app.steps import chat
 
 EVIL = "<script>alert('x')</script>\"&<img src=x onerror=alert(1)>"
@@ -35,7 +35,7 @@ def test_everything_written_by_others_is_escaped():
         pairs.checked_table([reply()], [EVIL], Marks()),
         pairs.cards([Pair(reply(), reply(), 1.0, (True, True))], ""),
         pairs.cards([], EVIL),
-        chat.conversation([Turn(reply(), reply(text="other"), 1.0)], "", asking=False),
+        chat.conversation([Trial(reply(), reply(text="other"), 1.0)], "", asking=False),
         chat.conversation([], EVIL, asking=True),
         pairs.verdict_table([Pair(reply(), reply(), 1.0)], ""),
         render.tiles([(EVIL, EVIL, EVIL, EVIL)]),
@@ -84,34 +84,3 @@ def test_sizes_and_times_read_as_people_say_them():
     assert words.duration(2) == "a few seconds"
     assert words.duration(33) == "about 35 seconds"
     assert words.duration(200) == "about 3 minutes"
-
-
-def test_the_charts_are_drawn_while_the_first_points_come():
-    assert plots.layers_chart([], None) == ""
-    assert "Layer 14 is tuned" in plots.layers_chart([LayerScored(14, 0.2, 1.0)], 14)
-    assert "100 % refused at strength 0" in plots.strength_chart([StrengthMeasured(0.0, 0.5, 1.0, 0.1)], None)
-    assert plots.loss_chart([(1, 0.0), (2, 0.0)]).count("<polyline") == 1
-
-
-CURVE = [
-    StrengthMeasured(0.0, 0.5, 0.7, 0.1),
-    StrengthMeasured(0.5, 0.3, 0.75, 0.1, harmful_lost=0.02),
-    StrengthMeasured(1.0, 0.1, 0.7, 0.1, harmful_lost=0.12),
-]
-
-
-def test_the_trade_off_says_what_the_strength_that_is_set_gains_and_costs():
-    chart = plots.tradeoff_chart(CURVE, 0.5, 0.75, 0.05)
-    assert "about 20 % of harmless look-alikes refused (was 50 %) and 7 % of harmful refusals lost" in chart
-    assert "strength 2: 10 % of look-alikes refused, 12 % of harmful refusals lost" in chart
-    assert chart.count("st-ring") == 1 and chart.count("st-here") == 1
-    assert "about 10 % of harmless" in plots.tradeoff_chart(CURVE, 0.5, 9.0, 0.05)  # beyond what was measured
-
-
-def test_the_dot_of_the_trade_off_moves_with_the_strength():
-    charts = {plots.tradeoff_chart(CURVE, 0.5, at, 0.05).split("st-here")[1][:40] for at in (0.0, 0.2, 0.5, 1.0)}
-    assert len(charts) == 4
-
-
-def test_without_a_curve_there_is_no_trade_off():
-    assert plots.tradeoff_chart(CURVE[:1], None, 1.0, 0.05) == ""

@@ -1,0 +1,249 @@
+"""The five steps as named endpoints, for scripts: `gradio_client` calls them, docs/api.md shows how.
+
+They press the buttons of the page: the same methods of the `Studio`, the same sessions, the same limits. Each
+waits for its job and tells its progress meanwhile; a caller that cancels or goes away stops its job. What goes
+wrong becomes `gr.Error` in the words that the page would show.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import aclosing
+from functools import partial, wraps
+from typing import Any, Literal
+
+import gradio as gr
+
+from actor_core.errors import ActorError, ExportError, ModelError, PromptError
+from actor_core.tune import TuneSettings
+from app import api_results as results
+from app import api_types, figures, words
+from app.api_jobs import Told, followed
+from app.session import Session
+from app.steps.tune import PER_SET
+from app.studio import Studio
+from app.work import SETS
+
+__all__ = ["NAMES", "offer"]
+
+Messages = AsyncGenerator[Any, None]
+NAMES = ("load_model", "check_prompts", "tune", "compare", "export", "status", "stop")
+MOST_PER_SET = 120
+MOST_STRENGTH = 1.5
+METHODS = ("causal", "refusal vector", "published")
+
+
+def offer(studio: Studio) -> None:
+    """Adds the endpoints to the `gr.Blocks` that is being built."""
+    steps = Endpoints(studio)
+    for name in NAMES:
+        gr.api(getattr(steps, name), api_name=name)
+
+
+def documented(kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Marks a method with the type of its answer as Gradio reads it: no string, and no generator of anything."""
+
+    def marked(method: Callable[..., Any]) -> Callable[..., Any]:
+        method.__annotations__["return"] = kind
+        return method
+
+    return marked
+
+
+def streamed(method: Callable[..., Messages]) -> Callable[..., Any]:
+    """Makes an endpoint of a method that checks its arguments and gives the messages to come.
+
+    Closed early, it closes those too, so that their job stops.
+    """
+
+    @wraps(method)
+    async def endpoint(self: Endpoints, *given: object) -> Messages:
+        with Told(self.studio):
+            messages = method(self, *given)
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
+
+    return endpoint
+
+
+class Endpoints:
+    """A method an endpoint; its docstring is what a client's ``view_api`` prints."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    @documented(api_types.Loaded)
+    @streamed
+    def load_model(self, model: str = "", precision: str = "auto", device: str = "auto", session: str = "") -> Messages:
+        """Step 1: brings a model into memory, and opens a session; all sessions of the server share the model.
+
+        Parameters:
+            model: A preset's id, a name on the model hub, or a folder or GGUF file of the server's machine where its
+                settings allow that; empty is the default preset.
+            precision: auto, bf16, fp16, fp32, int8 or nf4.
+            device: auto, cpu, cuda or mps.
+            session: A session to go on with; empty opens a new one.
+        """
+        mine = self._session(session) if session else self.studio.sessions.new()
+        preset = (model or self.studio.first_preset) if model in ("", *self.studio.presets) else ""
+        _one_of("precision", precision, [value for _, value in words.PRECISIONS])
+        _one_of("device", device, [value for _, value in words.DEVICES])
+        press = partial(self.studio.load, mine, preset, "" if preset else str(model), precision, device)
+        return followed(self.studio, mine, "model", press, results.loaded)
+
+    @documented(api_types.Checked)
+    @streamed
+    def check_prompts(self, session: str, prompts: list[str]) -> Messages:
+        """Step 2: asks the untouched model each prompt, and says which it refuses: those will be repaired.
+
+        Parameters:
+            session: What load_model answered.
+            prompts: What was wrongly refused, up to 1,000.
+        """
+        mine = self._session(session)
+        given = prompts.splitlines() if isinstance(prompts, str) else prompts
+        if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+            raise PromptError("The prompts are no list of texts: give a list with a text for each prompt.")
+        text = "\n".join(" ".join(each.split()) for each in given)
+        press = partial(self.studio.check, mine, text)
+        return followed(self.studio, mine, "prompts", press, results.checked)
+
+    @documented(api_types.Tuned)
+    @streamed
+    def tune(
+        self,
+        session: str,
+        method: Literal["causal", "refusal vector", "published"] = "causal",
+        layer: int | None = None,
+        repair: Literal["refused", "all"] = "refused",
+        per_set: int = PER_SET,
+    ) -> Messages:
+        """Step 3: tunes one layer, then asks both models held-out prompts; compare gives what came of that.
+
+        Parameters:
+            session: What load_model answered.
+            method: causal (the default, fastest), refusal vector, or published (the paper's loop, slow).
+            layer: Null: chosen by the program.
+            repair: refused, or all of the prompts where the verdict is wrong.
+            per_set: Held-out prompts of each kind that are compared afterwards, up to 120.
+        """
+        mine = self._session(session)
+        _one_of("method", method, METHODS)
+        _one_of("repair", repair, ("refused", "all"))
+        count = _count(per_set)
+        layers = range(self.studio.model.n_layers - 1) if self.studio.model else []
+        if layers and layer is not None and layer not in layers:
+            raise ModelError(f"There is no layer {layer} to tune: give 0 to {layers[-1]}, or null to have one chosen.")
+
+        def press() -> None:
+            if self.studio.job(mine) is None:
+                mine.repair_all = repair == "all"
+            self.studio.tune(mine, TuneSettings(method=method, layer=layer), count)
+
+        return followed(self.studio, mine, "tune", press, results.tuned)
+
+    @documented(api_types.Compared)
+    @streamed
+    def compare(self, session: str, strength: float = 1.0, per_set: int = PER_SET) -> Messages:
+        """Step 4: old and new side by side at a strength, which is also the one that export writes.
+
+        Harmful prompts come with their verdicts alone; replies to them are never told.
+
+        Parameters:
+            session: What load_model answered.
+            strength: 0 is the old model, 1 what tuning chose, 1.5 the most.
+            per_set: Held-out prompts of each kind, up to 120; what was asked before is not asked again.
+        """
+        mine = self._session(session)
+        count = _count(per_set)
+        if isinstance(strength, bool) or not isinstance(strength, (int, float)) or not math.isfinite(strength):
+            raise ModelError(f"The strength is no number: give one from 0 to {MOST_STRENGTH:g}.")
+        if not 0 <= strength <= MOST_STRENGTH:
+            raise ModelError(f"The strength is {strength:g}: give one from 0 to {MOST_STRENGTH:g}.")
+        at = round(float(strength), 2)
+
+        def press() -> None:
+            if self.studio.job(mine) is None:
+                with mine.lock:
+                    mine.strength = at
+                    mine.changed()
+                sets = mine.sets.get(at, {})
+                if len(sets) == len(SETS) and all(len(rows) >= count for rows in sets.values()):
+                    mine.say("compare", None)
+                    return
+            self.studio.compare(mine, count)
+
+        return followed(self.studio, mine, "compare", press, results.compared)
+
+    @documented(api_types.Exported)
+    @streamed
+    def export(self, session: str, kinds: list[str] | None = None, accept: str = "") -> Messages:
+        """Step 5: measures the guard, then writes and checks files that other programs load.
+
+        Where the guard is not passed nothing is written, and the answer says so; a second call with accept then
+        writes the files, marked as such. Never on a Space.
+
+        Parameters:
+            session: What load_model answered.
+            kinds: delta, peft, gguf-lora; where the server is yours also merged and merged-gguf. Null: the first three.
+            accept: "export anyway", after the guard was seen not to pass.
+        """
+        mine = self._session(session)
+        offered = self.studio.kinds_offered()
+        wanted = [kind for kind in offered if kind not in words.WHOLE_MODELS] if kinds is None else kinds
+        for kind in wanted if isinstance(wanted, list) else [wanted]:
+            _one_of("kind of file", kind, offered)
+        if not isinstance(accept, str):
+            raise ExportError(f"“accept” is no text: leave it empty, or give “{words.EXPORT_ANYWAY}”.")
+        known = list(mine.exports)
+
+        def press() -> None:
+            guard = mine.guards.get(mine.strength)
+            held_back = guard is not None and not guard.passed and not accept
+            if held_back and self.studio.job(mine) is None:
+                mine.say("export", None)
+                return  # the answer says why
+            self.studio.export(mine, list(wanted), figures.report(mine), accept)
+
+        return followed(self.studio, mine, "export", press, partial(results.exported, known=known))
+
+    @documented(api_types.Status)
+    def status(self, session: str) -> api_types.Status:
+        """Where a session stands, and the job that runs for it.
+
+        Parameters:
+            session: What load_model answered.
+        """
+        with Told(self.studio):
+            return results.status(self.studio, self._session(session))
+
+    @documented(api_types.Status)
+    def stop(self, session: str) -> api_types.Status:
+        """Asks the session's job to stop, as the button does; what was found so far is kept.
+
+        Parameters:
+            session: What load_model answered.
+        """
+        with Told(self.studio):
+            mine = self._session(session)
+            self.studio.stop(mine)
+            return results.status(self.studio, mine)
+
+    def _session(self, id: str) -> Session:
+        session = self.studio.sessions.get(id)
+        if session is None:
+            raise ActorError("This session is not known here: give what load_model answered under “session”.")
+        return session
+
+
+def _one_of(what: str, value: object, offered: Collection[str]) -> None:
+    if value not in offered:
+        raise ActorError(f"There is no {what} “{str(value)[:80]}” here: give one of {', '.join(offered)}.")
+
+
+def _count(per_set: object) -> int:
+    if not isinstance(per_set, int) or isinstance(per_set, bool) or not 1 <= per_set <= MOST_PER_SET:
+        raise PromptError(f"“per_set” is {str(per_set)[:20]}: give a whole number from 1 to {MOST_PER_SET}.")
+    return per_set
