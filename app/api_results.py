@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from app import figures, words
+from app import compared as sides
+from app import words
 from app.api_types import (
     Checked,
     Compared,
@@ -19,13 +20,14 @@ from app.api_types import (
     Tuned,
     Verdicts,
 )
+from app.compared import Pair
+from app.marks import UNTUNED
 from app.session import ExportRecord, Session
 from app.steps.export import command_of
 from app.studio import Studio
 from app.words import WHOLE_MODELS
 
 if TYPE_CHECKING:
-    from actor_core.evaluate import Comparison
     from actor_core.generate import Reply
     from app.jobs import Job
 
@@ -63,7 +65,7 @@ def checked(studio: Studio, session: Session, ended: str, said: str) -> Checked:
                 "reply": reply.text,
                 "repaired": reply.prompt in chosen,
             }
-            for reply in session.checked or session.arriving
+            for reply in session.marks.all_of(session.checked or session.arriving, UNTUNED)
         ],
         "left_out": [{"row": each.row, "text": each.text, "why": each.why} for each in session.problems],
     }
@@ -93,12 +95,11 @@ def tuned(studio: Studio, session: Session, ended: str, said: str) -> Tuned:
 def compared(studio: Studio, session: Session, ended: str, said: str) -> Compared:
     strength = session.strength
     groups = []
-    after = {reply.prompt: reply for reply in session.after.get(strength, [])}
-    own = [(old, after[old.prompt]) for old in session.checked if old.prompt in after]
+    own = [pair for pair in sides.own(session) if pair.after]
     if own:
-        groups.append(_group("own", own, [figures.outcome(old, new) for old, new in own]))
-    for name, rows in session.sets.get(strength, {}).items():
-        groups.append(_group(name, [(row.before, row.after) for row in rows], [_outcome(name, row) for row in rows]))
+        groups.append(_group("own", own))
+    for name in session.sets.get(strength, {}):
+        groups.append(_group(name, sides.held_out(session, name)))
     return {
         "session": session.id,
         "running": None,
@@ -139,36 +140,34 @@ def status(studio: Studio, session: Session) -> Status:
         "running": running(studio, job) if job else None,
         "model": studio.model.source.name if studio.model else None,
         "checked": len(session.checked),
-        "refused": sum(reply.verdict.value == "refused" for reply in session.checked),
+        "refused": sum(reply.verdict.value == "refused" for reply in session.marks.all_of(session.checked, UNTUNED)),
         "tuned": session.tuned is not None,
         "strength": session.strength,
         "exports": [_file(studio, session, record) for record in session.exports],
     }
 
 
-def _group(name: str, rows: Sequence[tuple[Reply, Reply]], outcomes: Sequence[str]) -> Group:
+def _group(name: str, pairs: Sequence[Pair]) -> Group:
+    """With the verdicts that count: a person's, where one was corrected on the page."""
     told = name != "harmful"
+    rows = [(pair, pair.before, pair.after) for pair in pairs if pair.after]
     return {
         "name": name,
         "n": len(rows),
-        "before": _verdicts([old for old, _ in rows]),
-        "after": _verdicts([new for _, new in rows]),
+        "before": _verdicts([old for _, old, _ in rows]),
+        "after": _verdicts([new for _, _, new in rows]),
         "prompts": [
             {
-                "prompt": old.prompt,
-                "outcome": outcome,
+                "prompt": pair.prompt,
+                "outcome": pair.outcome if told else pair.harmful_outcome,
                 "before": old.verdict.value,
                 "after": new.verdict.value,
                 "reply_before": old.text if told else None,
                 "reply_after": new.text if told else None,
             }
-            for (old, new), outcome in zip(rows, outcomes, strict=True)
+            for pair, old, new in rows
         ],
     }
-
-
-def _outcome(name: str, row: Comparison) -> str:
-    return figures.harmful_outcome(row) if name == "harmful" else row.outcome
 
 
 def _verdicts(replies: Sequence[Reply]) -> Verdicts:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from app import compared
+from app.compared import Pair
 from app.session import Session
 
 if TYPE_CHECKING:
-    from actor_core.evaluate import Comparison
     from actor_core.generate import Reply
 
-__all__ = ["harmful_outcome", "outcome", "report", "tiles"]
+__all__ = ["corrected", "report", "tiles"]
 
 TILES = {
     "look_alike": ("Harmless look-alikes refused", "should fall"),
@@ -25,69 +27,73 @@ SETS_ON_THE_CARD = {
 }
 
 
-def outcome(before: Reply, after: Reply | None) -> str:
-    """What became of a prompt that should be answered; '' while it was not asked again."""
-    from actor_core.evaluate import Comparison
-
-    return "" if after is None else Comparison(before.prompt, before, after).outcome
-
-
-def harmful_outcome(row: Comparison) -> str:
-    """What changed of a prompt that must be refused; a refusal that stays is nothing to point at."""
-    before, after = row.before.verdict.value, row.after.verdict.value
-    return {("refused", "answered"): "newly answered", ("answered", "refused"): "newly refused"}.get(
-        (before, after), "unchanged"
-    )
-
-
-def tiles(session: Session, *, comparing: bool) -> list[tuple[str, str, str, str]]:
+def tiles(session: Session, *, comparing: bool, corrected_by: str = "you") -> list[tuple[str, str, str, str]]:
     """(tone, what, figure, explanation) for the visitor's prompts and for each held-out set."""
     if session.tuned is None:
         return []
-    found = [_own_tile(session)]
+    found = [_own_tile(compared.own(session), corrected_by)]
     for name, (title, wanted) in TILES.items():
-        rows = session.sets.get(session.strength, {}).get(name)
-        if not rows:
+        pairs = compared.held_out(session, name)
+        if not pairs:
             found.append(("waiting", title, "…" if comparing else "–", "being asked" if comparing else "not asked yet"))
             continue
-        old, new = _refused([c.before for c in rows]), _refused([c.after for c in rows])
+        before, after = _sides(pairs)
+        old, new = _refused(before), _refused(after)
         better = new - old if name == "harmful" else old - new
         tone = "good" if better >= 0 else "bad"
-        interval = _interval([c.after for c in rows])
-        detail = f"was {_percent(old / len(rows))}; {wanted}; n = {len(rows)}, 95 %: {interval}"
-        found.append((tone, title, _percent(new / len(rows)), detail))
+        detail = f"was {_percent(old / len(pairs))}; {wanted}; n = {len(pairs)}, 95 %: {_interval(after)}"
+        found.append((tone, title, _percent(new / len(pairs)), detail + _corrected(pairs, corrected_by)))
     return found
 
 
 def report(session: Session) -> dict[str, object]:
     """What was measured at the strength that is set, as the card beside an export shows it: counts, no texts."""
-    groups: dict[str, tuple[list[Reply], list[Reply]]] = {}
-    own = session.after.get(session.strength)
-    if own:
-        groups["your prompts"] = session.checked, own
-    for name, rows in session.sets.get(session.strength, {}).items():
-        groups[SETS_ON_THE_CARD[name]] = [c.before for c in rows], [c.after for c in rows]
+    groups = {"your prompts": compared.own(session)} if session.after.get(session.strength) else {}
+    for name in session.sets.get(session.strength, {}):
+        groups[SETS_ON_THE_CARD[name]] = compared.held_out(session, name)
     return {
-        "figures": [_row(name, before, after) for name, (before, after) in groups.items()],
-        "prompts": {"own": len(session.chosen)},
+        "figures": [_row(name, *_sides(pairs)) for name, pairs in groups.items()],
+        "prompts": {"own": _repaired(session)},
+        "corrected": sum(corrected(pairs) for pairs in groups.values()),
     }
 
 
-def _own_tile(session: Session) -> tuple[str, str, str, str]:
-    after = session.after.get(session.strength)
-    old = _refused(session.checked)
-    total = len(session.checked)
+def _repaired(session: Session) -> int:
+    """How many of the visitor's prompts were tuned on; verdicts that were corrected since do not change that."""
+    recipe = session.recipe
+    return len(session.chosen) if recipe is None or recipe.own is None else len(recipe.own)
+
+
+def corrected(pairs: Sequence[Pair]) -> int:
+    """How many verdicts of ``pairs`` a person gave."""
+    return sum(sum(pair.marked) for pair in pairs)
+
+
+def _own_tile(pairs: Sequence[Pair], corrected_by: str) -> tuple[str, str, str, str]:
+    total = len(pairs)
     if not total:
         return ("waiting", "Your prompts refused", "–", "none was asked")
-    if after is None:
+    before, after = _sides(pairs)
+    old = _refused(before)
+    if not after:
         return ("waiting", "Your prompts refused", "…", f"was {old} of {total}")
     new = _refused(after)
     return (
         "good" if new <= old else "bad",
         "Your prompts refused",
         f"{new} of {total}",
-        f"was {old} of {total}",
+        f"was {old} of {total}{_corrected(pairs, corrected_by)}",
     )
+
+
+def _sides(pairs: Sequence[Pair]) -> tuple[list[Reply], list[Reply]]:
+    return [pair.before for pair in pairs], [pair.after for pair in pairs if pair.after]
+
+
+def _corrected(pairs: Sequence[Pair], by: str) -> str:
+    """Says of a figure that it is not the program's alone."""
+    count = corrected(pairs)
+    return "" if not count else f"; {count} verdict{'' if count == 1 else 's'} by {by}"
 
 
 def _refused(replies: list[Reply]) -> int:

@@ -161,9 +161,15 @@ class Page:
         step: str,
         handle: Callable[..., View | None],
         inputs: Sequence[str] = (),
+        *,
+        with_data: bool = False,
         **options: Any,  # noqa: ANN401
-    ) -> None:
-        """Calls ``handle(session, *inputs)`` on ``trigger`` and draws the page; errors go to ``step``."""
+    ) -> Any:  # noqa: ANN401
+        """Calls ``handle(session, *inputs)`` on ``trigger`` and draws the page; errors go to ``step``.
+
+        ``with_data``: ``handle`` also gets, last, what the browser sent with the event. Gives Gradio's
+        dependency, so that something can follow.
+        """
 
         def handler(visitor: object, *values: object) -> dict[Any, Any]:
             session = self.studio.sessions.get(visitor)
@@ -176,8 +182,11 @@ class Page:
                 session.say(step, explain(error, with_paths=self.studio.settings.local_paths_allowed))
             return self.answer(session, extra, new=new)
 
-        trigger(
-            handler,
+        def handler_with_data(data: gr.EventData, visitor: object, *values: object) -> dict[Any, Any]:
+            return handler(visitor, *values, data._data)
+
+        return trigger(
+            handler_with_data if with_data else handler,
             inputs=[self.visitor, *(self.parts[name] for name in inputs)],
             outputs=self.outputs,
             **{"show_progress": "hidden", "api_visibility": "private", **options},
@@ -189,7 +198,7 @@ class Page:
         handle: Callable[..., View | None],
         inputs: Sequence[str],
         **options: Any,  # noqa: ANN401
-    ) -> None:
+    ) -> Any:  # noqa: ANN401
         """As `on`, for what changes little: only what ``handle`` gives is drawn."""
 
         def handler(visitor: object, *values: object) -> dict[Any, Any]:
@@ -198,7 +207,7 @@ class Page:
                 return {}
             return {self.parts[name]: value for name, value in (handle(session, *values) or {}).items()}
 
-        trigger(
+        return trigger(
             handler,
             inputs=[self.visitor, *(self.parts[name] for name in inputs)],
             outputs=list(self.parts.values()),

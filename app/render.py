@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,11 @@ from app import words
 from app.errors import Notice
 
 if TYPE_CHECKING:
-    from actor_core.generate import Reply
     from actor_core.prompts import Problem
     from app.jobs import Job
-    from app.session import ExportRecord, Trial, Two
+    from app.session import ExportRecord, Two
 
-__all__ = ["checked_table", "job_panel", "notice", "pairs", "problems_table", "verdict_table"]
+__all__ = ["badge", "copy_button", "job_panel", "notice", "problems_table", "tiles"]
 
 SHOWN_ROWS = 200  # more make a page slow; the rest is counted
 
@@ -84,68 +83,6 @@ def problems_table(problems: Sequence[Problem]) -> str:
         f"<details class='st-problems'><summary>{count} left out or changed: see which</summary>"
         f"<table class='st-table'><thead><tr><th>Row</th><th>Text</th><th>Why</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>{_more(len(problems))}</details>"
-    )
-
-
-def checked_table(replies: Sequence[Reply], chosen: Iterable[str], waiting: int = 0) -> str:
-    """What the model said to each of the visitor's prompts, and which are to be repaired."""
-    if not replies:
-        return ""
-    picked = set(chosen)
-    rows = []
-    for reply in sorted(replies, key=lambda r: r.verdict.value != "refused")[:SHOWN_ROWS]:
-        mark = "<span class='st-mark'>will be repaired</span>" if reply.prompt in picked else ""
-        rows.append(
-            f"<li class='st-row'><div class='st-row-head'>{badge(reply.verdict.value)}"
-            f"<span class='st-prompt'>{escape(reply.prompt)}</span>{mark}</div>{_reply(reply)}</li>"
-        )
-    rest = f"<p class='st-hint'>{waiting} more are being asked …</p>" if waiting else ""
-    return f"<ul class='st-rows'>{''.join(rows)}</ul>{_more(len(replies))}{rest}"
-
-
-def pairs(rows: Sequence[tuple[str, Reply, Reply | None]], empty: str) -> str:
-    """Before and after, side by side: (outcome, before, after) for each prompt."""
-    if not rows:
-        return f"<p class='st-hint'>{escape(empty)}</p>"
-    cards = []
-    for outcome, before, after in rows[:SHOWN_ROWS]:
-        new = (
-            _side("After", after) if after else "<section><h4>After</h4><p class='st-hint'>not asked yet</p></section>"
-        )
-        mark = badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome else ""
-        cards.append(
-            f"<article class='st-pair'><header><span class='st-prompt'>{escape(before.prompt)}"
-            f"</span>{mark}</header>"
-            f"<div class='st-sides'>{_side('Before', before)}{new}</div></article>"
-        )
-    return f"<div class='st-pairs'>{''.join(cards)}</div>{_more(len(rows))}"
-
-
-def trials(tried: Sequence[Trial]) -> str:
-    """Prompts that were tried on both models, the newest first."""
-    return "".join(
-        f"<article class='st-pair'><header><span class='st-prompt'>{escape(trial.before.prompt)}</span>"
-        f"<span class='st-mark'>strength {trial.strength:g}</span></header>"
-        f"<div class='st-sides'>{_side('Before', trial.before)}{_side('After', trial.after)}</div></article>"
-        for trial in tried
-    )
-
-
-def verdict_table(rows: Sequence[tuple[str, str, str, str]], empty: str) -> str:
-    """Prompts with their verdicts and without any reply: (outcome, prompt, verdict before, verdict after)."""
-    if not rows:
-        return f"<p class='st-hint'>{escape(empty)}</p>"
-    body = "".join(
-        f"<tr><td class='st-text'>{escape(prompt)}</td><td data-label='Before'>{badge(before)}</td>"
-        f"<td data-label='After'>{badge(after)}</td>"
-        f"<td>{badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome != 'unchanged' else ''}"
-        "</td></tr>"
-        for outcome, prompt, before, after in rows[:SHOWN_ROWS]
-    )
-    return (
-        "<table class='st-table st-verdicts'><thead><tr><th>Prompt</th><th>Before</th><th>After</th><th>"
-        "</th></tr>"
-        f"</thead><tbody>{body}</tbody></table>{_more(len(rows))}"
     )
 
 
@@ -251,15 +188,6 @@ def _address(record: ExportRecord) -> str:
         return ""
     link = escape(record.address)
     return f"<p class='st-check'>On the hub: <a href='{link}' target='_blank' rel='noopener noreferrer'>{link}</a></p>"
-
-
-def _side(title: str, reply: Reply) -> str:
-    return f"<section><h4>{title} {badge(reply.verdict.value)}</h4>{_reply(reply)}</section>"
-
-
-def _reply(reply: Reply) -> str:
-    text = escape(reply.text) or "<em>(empty)</em>"
-    return f"<div class='st-reply'>{text}{' …' if reply.truncated else ''}</div>"
 
 
 def _more(count: int) -> str:

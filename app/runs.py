@@ -152,6 +152,8 @@ class Run(BaseModel):
         """Shows this run in ``session``, in the place of what it showed."""
         with session.lock:
             session.forget_tuning()
+            if session.base != self.base:
+                session.marks.forget_all()
             session.base, session.checked, session.arriving = self.base, list(self.checked), []
             session.repair_all, session.problems = self.repair_all, self.problems
             session.layer_scores, session.curve = list(self.layer_scores), list(self.curve)

@@ -57,6 +57,7 @@ def opened(session: Session, model: LoadedModel, delta: LayerDelta) -> str:
     with session.lock:
         if session.base != model.id:
             session.checked = []
+            session.marks.forget_all()
         session.forget_tuning()
         session.base = model.id
         session.tuned = Tuned(delta, 1.0, (), (), (said,))

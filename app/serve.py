@@ -21,6 +21,7 @@ MAX_UPLOAD = "20mb"
 MAX_WAITING = 64
 CALLS_AT_ONCE = 8
 HERE = Path(__file__).parent
+SCRIPTS = ("page.js", "lists.js")
 
 
 def serve(args: Namespace) -> None:
@@ -104,8 +105,8 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "strict_cors": True,
         "theme": theme,
         "css_paths": [HERE / "style.css"],
-        "head": f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
-        '<meta name="color-scheme" content="light dark">',
+        "head": "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
+        + '<meta name="color-scheme" content="light dark">',
     }
 
 

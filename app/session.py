@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import Notice
+from app.marks import UNTUNED, Marks
 
 if TYPE_CHECKING:
     from actor_core.delta import BaseModelId
@@ -65,7 +66,7 @@ class ExportRecord:
 
 @dataclass(frozen=True)
 class Trial:
-    """One prompt tried on both models."""
+    """One message of a conversation that is held with both models at once; each goes on from its own replies."""
 
     before: Reply
     after: Reply
@@ -110,6 +111,7 @@ class Session:
     checked: list[Reply] = field(default_factory=list)
     arriving: list[Reply] = field(default_factory=list)
     repair_all: bool = False
+    marks: Marks = field(default_factory=Marks)  # verdicts that the visitor corrected, of step 4 too
 
     # Step 3
     layer_scores: list[LayerScored] = field(default_factory=list)
@@ -123,8 +125,8 @@ class Session:
     strength: float = 1.0
     after: dict[float, list[Reply]] = field(default_factory=dict)
     sets: dict[float, dict[str, list[Comparison]]] = field(default_factory=dict)
-    show: str = "all"
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)  # another list at each change: a job sees by it what is new
+    pending: str = ""  # the message that is being asked, or was not answered
     two: Two | None = None
 
     # Step 5. ``guards`` by strength, as above.
@@ -146,7 +148,8 @@ class Session:
     @property
     def chosen(self) -> tuple[str, ...]:
         """The visitor's prompts that are to be repaired."""
-        return tuple(r.prompt for r in self.checked if self.repair_all or r.verdict.value == "refused")
+        judged = self.marks.all_of(self.checked, UNTUNED)
+        return tuple(r.prompt for r in judged if self.repair_all or r.verdict.value == "refused")
 
     def changed(self) -> None:
         self.version += 1
@@ -164,8 +167,9 @@ class Session:
         """Drops what steps 3 to 5 found; exports stay."""
         self.layer_scores, self.curve, self.losses = [], [], []
         self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
-        self.strength, self.after, self.sets, self.trials, self.show = 1.0, {}, {}, [], "all"
+        self.strength, self.after, self.sets, self.trials, self.pending = 1.0, {}, {}, [], ""
         self.guards = {}
+        self.marks.forget_tuned()
         self.run, self.source = None, ""
 
 

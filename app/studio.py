@@ -27,6 +27,7 @@ from app import exporting, saving, work
 from app.errors import Notice, explain
 from app.history import History
 from app.jobs import Job, Runner
+from app.marks import UNTUNED
 from app.pace import PaceMemory
 from app.session import ExportRecord, Session, Sessions
 from app.settings import Settings
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Studio"]
 
 JOBS_IN_LINE = 20
+MAX_SAID = 24_000  # characters of one conversation, both models' together
 
 
 class Studio:
@@ -57,6 +59,7 @@ class Studio:
         self.model: LoadedModel | None = None
         self.model_key: tuple[str, str, str] | None = None
         self._zips: dict[str, Path] = {}
+        self._shared: dict[str, Path] = {}
         self._zip_lock = threading.Lock()
         shutil.rmtree(settings.page_cache, ignore_errors=True)
         settings.page_cache.mkdir(parents=True, exist_ok=True)
@@ -128,7 +131,8 @@ class Studio:
         session.problems = parsed.problems
 
         def finished(_: object) -> None:
-            if not any(reply.verdict.value == "refused" for reply in session.checked):
+            judged = session.marks.all_of(session.checked, UNTUNED)
+            if not any(reply.verdict.value == "refused" for reply in judged):
                 session.say("prompts", _none_refused(len(session.checked)))
 
         self._submit(
@@ -207,7 +211,7 @@ class Studio:
         )
 
     def try_prompt(self, session: Session, prompt: str) -> None:
-        """Step 4: any other prompt on both."""
+        """Step 4: any other prompt on both, as the next message of the conversation."""
         from actor_core.prompts import MAX_CHARS
 
         model = self._tuned_model(session)
@@ -216,12 +220,45 @@ class Studio:
             raise PromptError("Type a prompt first.")
         if len(prompt) > MAX_CHARS:
             raise PromptError(f"This prompt has {len(prompt):,} characters; at most {MAX_CHARS:,} can be tried.")
-        self._submit(
-            session,
-            "try",
-            lambda: work.try_both(model, session, prompt, self.before),
-            pace_key=_pace_key(model),
-        )
+        replies = [reply for turn in session.trials for reply in (turn.before, turn.after)]
+        said = sum(len(reply.prompt) + len(reply.text) for reply in replies)
+        if said + len(prompt) > MAX_SAID:
+            raise PromptError(
+                f"This conversation has {said:,} characters and {MAX_SAID:,} is the limit: press “New conversation”."
+            )
+        before, session.pending = session.pending, prompt  # ahead of the job, which may be done before this is
+        try:
+            self._submit(
+                session,
+                "try",
+                lambda: work.try_both(model, session, prompt, self.before),
+                stopped="Stopped: this message was not answered. Ask it again, or go on with another.",
+                pace_key=_pace_key(model),
+            )
+        except ActorError:
+            session.pending = before
+            raise
+
+    def new_conversation(self, session: Session) -> None:
+        """Step 4: forgets what was said; a message that is being asked is stopped."""
+        job = self.job(session)
+        if job is not None and job.kind == "try":
+            self.runner.stop(job)
+        with session.lock:
+            session.trials, session.pending = [], ""
+            session.changed()
+
+    def share(self, session: Session) -> Path:
+        """Step 4: the comparison as one HTML file, in the folder that is served, in the place of the one before."""
+        from app.sharing import write_shared
+
+        path = write_shared(session, self.settings.page_cache)
+        with self._zip_lock:
+            before = self._shared.pop(session.key, None)
+            self._shared[session.key] = path
+        if before is not None:
+            shutil.rmtree(before.parent, ignore_errors=True)
+        return path
 
     def open_saved(self, session: Session, files: list[str] | None, per_set: int) -> None:
         """Step 1: a change that was exported before, in the place of a tuning; its comparison follows."""

@@ -77,6 +77,8 @@ STEP_OF_KIND = {
 }
 
 VERDICTS = {"answered": "answered", "refused": "refused", "incoherent": "makes no sense"}
+# What a button says that corrects a verdict to this one: "Wrong: it ..."
+CORRECTED = {"answered": "answers", "refused": "refuses"}
 
 OUTCOMES = {
     "fixed": "fixed",

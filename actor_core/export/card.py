@@ -24,7 +24,7 @@ from actor_core.export.compare import Checked
 from actor_core.export.words import GUARD_NOT_PASSED
 from actor_core.guard import Guard, percent_up
 
-__all__ = ["Card", "Figures", "read_figures"]
+__all__ = ["Card", "Figures", "read_corrected", "read_figures"]
 
 PAPER = "https://arxiv.org/abs/2507.04250"
 VERDICTS = ("refused", "answered", "incoherent")
@@ -46,7 +46,8 @@ class Figures:
 
 @dataclass(frozen=True)
 class Card:
-    """Everything that a card says. ``files`` describes each file; ``load`` and ``undo`` are Markdown."""
+    """Everything that a card says. ``files`` describes each file; ``load`` and ``undo`` are Markdown;
+    ``corrected`` is how many of the verdicts behind ``figures`` a person gave."""
 
     base: Base
     delta: LayerDelta
@@ -60,6 +61,7 @@ class Card:
     load: str
     undo: str
     figures: tuple[Figures, ...]
+    corrected: int
     guard: Guard | None
     prompts: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -125,7 +127,7 @@ class Card:
             cells = [_share(rates, verdict) for verdict in VERDICTS for rates in (row.before, row.after)]
             lines.append(f"| {_plain(row.name)} | {row.before.n} | " + " | ".join(cells) + " |")
         note = "Shares of generated replies, with Wilson's 95 % interval."
-        return "## Before and after\n\n" + "\n".join(lines) + "\n\n" + note
+        return "## Before and after\n\n" + "\n".join(lines) + "\n\n" + note + _corrected(self.corrected)
 
     def _made_with(self) -> str:
         rows = {"Delta's SHA-256, at strength 1": f"`{self.delta.digest()}`"}
@@ -152,6 +154,21 @@ def read_figures(report: Mapping[str, Any] | None) -> tuple[Figures, ...]:
             ) from error
         rows.append(row)
     return tuple(rows)
+
+
+def read_corrected(report: Mapping[str, Any] | None) -> int:
+    """How many verdicts a person corrected by the caller's report. Raises `ExportError` for what is no count."""
+    count = (report or {}).get("corrected", 0)
+    if not isinstance(count, int) or count < 0:
+        raise ExportError(f"The report's 'corrected' is how many verdicts a person corrected, and not {count!r}.")
+    return count
+
+
+def _corrected(count: int) -> str:
+    if not count:
+        return " The verdicts are a program's."
+    what = "1 verdict that a person corrected counts" if count == 1 else f"{count} that a person corrected count"
+    return f" The verdicts are a program's; {what} as corrected."
 
 
 def _rates(counts: Mapping[str, Any]) -> Rates:

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app import figures, plots, render, scatter, words
+from app import figures, plots, render, scatter
 from app.page import TELL_ME, Page, View, step_label
 from app.session import Session
-from app.steps import saved
+from app.steps import chat, saved, sets
 from app.steps.tune import PER_SET
 from app.studio import Studio
-from app.work import SETS, unit
-
-if TYPE_CHECKING:
-    from actor_core.evaluate import Comparison
-    from actor_core.generate import Reply
+from app.work import unit
 
 __all__ = ["build", "restore", "wire"]
 
-TABS = {
-    "own": "Your prompts",
-    "look_alike": "Look-alikes",
-    "harmful": "Harmful",
-    "ordinary": "Ordinary",
-}
-ABOUT = {
-    "look_alike": "Harmless questions that look harmful; none was used for tuning. They should be answered.",
-    "harmful": "Harmful questions; none was used for tuning. They must still be refused. Replies to them "
-    "are not shown.",
-    "ordinary": "Everyday questions that were not used for tuning. They should be answered as before.",
-}
-FILTERS = ("all", "fixed", "still refused", "newly refused", "newly incoherent")
+DOWNLOAD = "() => { setTimeout(() => document.querySelector('#share-file').click()); }"
 
 
 def build(page: Page) -> None:
@@ -66,27 +48,9 @@ def build(page: Page) -> None:
         page.add("why", gr.HTML("", elem_id="why", elem_classes="st-slot"))
     page.add("quick_job", gr.HTML("", elem_id="quick-job", elem_classes="st-slot"))
     with gr.Tabs(elem_id="sets", overflow_behavior="wrap"):
-        for name, title in TABS.items():
-            with gr.Tab(title, id=name) as tab:
-                page.add(f"tab_{name}", tab)
-                if name == "own":
-                    page.add("show", gr.Radio(list(FILTERS), value="all", label="Show", elem_id="show"))
-                else:
-                    gr.HTML(f"<p class='st-hint'>{ABOUT[name]}</p>", elem_classes="st-slot")
-                slot = gr.HTML("", elem_id=f"set-{name}", elem_classes=["st-slot", f"st-set-{name}"])
-                page.add(f"set_{name}", slot)
+        sets.build(page)
         with gr.Tab("Try any prompt", id="try"):
-            page.add(
-                "trial",
-                gr.Textbox(
-                    label="Prompt",
-                    info="Asked of the old model and of the tuned one.",
-                    lines=2,
-                    elem_id="trial",
-                ),
-            )
-            page.add("trial_go", gr.Button("Ask both", elem_id="trial-go", scale=0, min_width=150, size="md"))
-            page.add("trials", gr.HTML("", elem_id="trials", elem_classes="st-slot"))
+            chat.build(page)
     with gr.Accordion("Compare again, or on more prompts", open=False):
         page.add(
             "more",
@@ -101,6 +65,14 @@ def build(page: Page) -> None:
         )
         page.add("again", gr.Button("Compare again", elem_id="compare-again", scale=0, min_width=150, size="md"))
     saved.build_compare(page)
+    with gr.Accordion("Save what this step shows", open=False, elem_id="sharing"):
+        gr.HTML(
+            "<p class='st-hint'>Everything at this strength in one HTML file that opens in any browser and can be sent "
+            "to others. Replies to harmful prompts are not in it; your own prompts and their replies are.</p>",
+            elem_classes="st-slot",
+        )
+        page.add("share", gr.Button("Download as HTML", elem_id="share", scale=0, min_width=190, size="md"))
+    page.add("share_file", gr.DownloadButton("Download", elem_id="share-file"))
     page.next("compare")
     page.views["compare"] = lambda studio, session: _view(page, studio, session)
 
@@ -108,63 +80,65 @@ def build(page: Page) -> None:
 def _view(page: Page, studio: Studio, session: Session) -> View:
     usable = session.tuned is not None and studio.has_model_of(session)
     job, quick = studio.job(session), studio.job(session, quick=True)
-    comparing = session.tuned is not None and job is not None and job.kind in ("tune", "compare", "two")
-    shown_job = comparing or (job is not None and job.kind == "try")
-    free = usable and quick is None
-    own = _own(session)
-    shown = [row for row in own if session.show in ("all", row[0])]
+    comparing = _comparing(studio, session)
+    shown = job is not None and (comparing or job.kind == "try")
     view = page.frame(session, "compare", ready=usable, done=session.tuned is not None)
     there = session.tuned is not None  # shown without its model too; what asks it anew waits for that
     view["compare_step"] = gr.Tab(label=step_label("compare", done=bool(session.sets)), interactive=there)
     stopping = any(j is not None and j.state == "stopping" for j in (job, quick))
     view |= {
-        "compare_job": page.panel(job) if shown_job and job is not None else "",
-        "compare_stop": gr.Button(visible=shown_job or quick is not None, interactive=not stopping),
+        "compare_job": page.panel(job) if shown and job is not None else "",
+        "compare_stop": gr.Button(visible=shown or quick is not None, interactive=not stopping),
         "quick_job": page.panel(quick) if quick is not None else "",
-        "tiles": render.tiles(figures.tiles(session, comparing=comparing)),
-        "show": gr.Radio(
-            choices=[(f"{words.OUTCOMES.get(name, name)} ({_count(own, name)})", name) for name in FILTERS],
-            value=session.show,
-        ),
-        "set_own": render.pairs(shown, "No prompt of yours is in this group." if own else "Nothing was tuned yet."),
-        "trials": render.trials(session.trials),
         "strength": gr.Slider(interactive=there),
+        "share": gr.Button(interactive=there),
+        "again": gr.Button(interactive=usable and job is None),
+    }
+    view |= _at_strength(studio, session)
+    view |= sets.view(session, comparing=comparing)
+    view |= chat.view(session, asking=job is not None and job.kind == "try", ready=usable and job is None)
+    view |= saved.view(page, studio, session)
+    return view
+
+
+def _at_strength(studio: Studio, session: Session) -> View:
+    """What a strength shows without any text: it follows the slider at once, however many prompts there are."""
+    there = session.tuned is not None
+    return {
+        "tiles": render.tiles(figures.tiles(session, comparing=_comparing(studio, session))),
         "strength_now": _strength_now(studio, session) if there else "",
         "tradeoff": _tradeoff(session) if there else "",
         "why": scatter.scatter(session.tuned, session.strength, unit(session.tuned)) if session.tuned else "",
-        "trial_go": gr.Button(interactive=free, variant="primary" if free else "secondary"),
-        "again": gr.Button(interactive=usable and job is None),
     }
-    view |= saved.view(page, studio, session)
-    sets = session.sets.get(session.strength, {})
-    for name in SETS:
-        view[f"set_{name}"] = _held_out(sets.get(name, []), name, comparing)
-    for name, title in TABS.items():
-        count = len(own) if name == "own" else len(sets.get(name, ()))
-        view[f"tab_{name}"] = gr.Tab(label=f"{title} ({count})" if count else title)
-    return view
+
+
+def _comparing(studio: Studio, session: Session) -> bool:
+    job = studio.job(session)
+    return session.tuned is not None and job is not None and job.kind in ("tune", "compare", "two")
 
 
 def wire(page: Page) -> None:
     studio = page.studio
+    sets.wire(page)
+    chat.wire(page)
     saved.wire(page)
 
-    def filtered(session: Session, show: str) -> None:
-        session.show = show if show in FILTERS else "all"
+    def moved(session: Session, value: float) -> View:
+        strength = round(float(value), 2)
+        with session.lock:
+            if strength in session.after or studio.has_model_of(session):
+                session.strength = strength
+                session.changed()
+            return _at_strength(studio, session)
 
-    def asked(session: Session, prompt: str) -> None:
-        studio.try_prompt(session, prompt or "")
-
-    page.on(page.parts["show"].input, "compare", filtered, ["show"])
+    # First the figures, which are small; then the answers and the lists, which take longer with many prompts.
+    first = page.quiet(page.parts["strength"].input, moved, ["strength"], trigger_mode="always_last")
     page.on(
-        page.parts["strength"].input,
-        "compare",
-        lambda session, value: studio.set_strength(session, float(value)),
-        ["strength"],
-        trigger_mode="always_last",
+        first.then, "compare", lambda session, value: studio.set_strength(session, float(value)), ["strength"]
     )
-    page.on(page.parts["trial_go"].click, "compare", asked, ["trial"])
-    page.on(page.parts["trial"].submit, "compare", asked, ["trial"])
+    page.on(page.parts["share"].click, "compare", lambda session: {"share_file": str(studio.share(session))})
+    # The file is made when it is asked for; once the unseen button has it, its click is the download.
+    page.parts["share_file"].change(None, js=DOWNLOAD)
     page.on(page.parts["again"].click, "compare", lambda session, n: studio.compare(session, int(n)), ["more"])
 
 
@@ -177,15 +151,6 @@ def _strength_now(studio: Studio, session: Session) -> str:
     return f"<p class='st-hint'>{escape(said)}</p>"
 
 
-def _own(session: Session) -> list[tuple[str, Reply, Reply | None]]:
-    """The visitor's prompts, those refused before first: outcome, before, after at this strength."""
-    if session.tuned is None:
-        return []
-    after = {reply.prompt: reply for reply in session.after.get(session.strength, [])}
-    rows = sorted(session.checked, key=lambda reply: reply.verdict.value != "refused")
-    return [(figures.outcome(old, after.get(old.prompt)), old, after.get(old.prompt)) for old in rows]
-
-
 def _tradeoff(session: Session) -> str:
     """The held-out prompts at every strength, and where the slider stands among them."""
     from actor_core.tradeoff import Limits
@@ -193,17 +158,3 @@ def _tradeoff(session: Session) -> str:
     assert session.tuned is not None
     tuned = session.tuned
     return plots.tradeoff_chart(tuned.curve, tuned.strength or None, session.strength * unit(tuned), Limits().lost)
-
-
-def _count(own: Sequence[tuple[str, Reply, Reply | None]], name: str) -> int:
-    return sum(name in ("all", outcome) for outcome, _, _ in own)
-
-
-def _held_out(rows: list[Comparison], name: str, comparing: bool) -> str:
-    """A held-out set, what changed first. Of harmful prompts the verdicts alone are shown, never a reply."""
-    rows = sorted(rows, key=lambda c: c.before.verdict == c.after.verdict)
-    empty = "Being asked …" if comparing else "Not asked at this strength yet: see “Compare again” below."
-    if name == "harmful":
-        told = [(figures.harmful_outcome(c), c.prompt, c.before.verdict.value, c.after.verdict.value) for c in rows]
-        return render.verdict_table(told, empty)
-    return render.pairs([(c.outcome, c.before, c.after) for c in rows], empty)

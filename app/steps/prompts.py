@@ -8,16 +8,18 @@ import gradio as gr
 
 from actor_core.errors import ActorError, PromptError
 from actor_core.prompts import MAX_PROMPTS, parse_prompts, read_prompts
-from app import render
+from app import pairs, render
 from app.errors import Notice
+from app.marks import UNTUNED
 from app.page import Page, View
 from app.session import Session
+from app.steps import marking
 from app.studio import Studio
 
 __all__ = ["build", "restore", "wire"]
 
 EXAMPLES = Path(__file__).parents[1] / "example_prompts.txt"
-WHICH = [("Only those that are refused", "refused"), ("All of them, where the verdict is wrong", "all")]
+WHICH = [("Only those that are refused", "refused"), ("All of them", "all")]
 MAX_TEXT = 5_000_000
 
 
@@ -55,7 +57,8 @@ def build(page: Page) -> None:
         page.add("which", gr.Radio(WHICH, value="refused", label="Which are repaired", elem_id="which"))
     page.add("which_group", which_group)
     page.next("prompts")
-    page.add("checked", gr.HTML("", elem_id="checked", elem_classes="st-slot"))
+    slot = gr.HTML("", elem_id="checked", elem_classes="st-slot", js_on_load=pairs.MARK_JS)
+    page.add("checked", slot)
 
     def view(studio: Studio, session: Session) -> View:
         hint = "" if studio.model is not None else "Load a model in step 1 first. You can write your prompts meanwhile."
@@ -64,7 +67,7 @@ def build(page: Page) -> None:
             "problems": render.problems_table(session.problems),
             "refused_summary": _summary(session),
             "which_group": gr.Group(visible=bool(session.checked)),
-            "checked": render.checked_table(session.checked or session.arriving, session.chosen),
+            "checked": pairs.checked_table(session.checked or session.arriving, session.chosen, session.marks),
         }
 
     page.views["prompts"] = view
@@ -101,6 +104,11 @@ def wire(page: Page) -> None:
         session.repair_all = value == "all"
         session.say("prompts", None)
 
+    def corrected(session: Session, data: object) -> None:
+        marking.clicked(session, data)
+        session.say("prompts", None)
+
+    page.on(page.parts["checked"].click, "prompts", corrected, with_data=True)
     page.quiet(page.parts["prompts"].change, typed, ["prompts"], trigger_mode="always_last")
     page.on(page.parts["examples"].click, "prompts", examples, ["prompts"])
     page.on(page.parts["upload"].upload, "prompts", uploaded, ["prompts", "upload"], trigger_mode="multiple")
@@ -142,7 +150,8 @@ def _count(text: str) -> str:
 def _summary(session: Session) -> str:
     if not session.checked:
         return ""
-    refused = sum(reply.verdict.value == "refused" for reply in session.checked)
+    judged = session.marks.all_of(session.checked, UNTUNED)
+    refused = sum(reply.verdict.value == "refused" for reply in judged)
     return (
         f"<h3 class='st-result'>{refused} of your {len(session.checked)} prompts "
         f"{'is' if refused == 1 else 'are'} refused</h3>"

@@ -36,7 +36,7 @@ class Model:
     model_type: str = "qwen2"
 
 
-def answers(model, prompts, *, delta=None, strength=1.0, max_new_tokens=64, stage="answer"):
+def answers(model, prompts, *, delta=None, strength=1.0, max_new_tokens=64, history=(), stage="answer"):
     """Refuses what holds the word 'kill', unless a delta of at least half strength is on."""
     replies = []
     for prompt in prompts:

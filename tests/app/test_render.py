@@ -6,11 +6,14 @@ from actor_core.events import Progress
 from actor_core.generate import Reply
 from actor_core.judge import Verdict
 from actor_core.prompts import Problem
-from app import render, words
+from app import pairs, render, words
+from app.compared import Pair
 from app.errors import Notice
 from app.jobs import Job
+from app.marks import Marks
 from app.pace import Pace
 from app.session import ExportRecord, Trial
+from app.steps import chat
 
 EVIL = "<script>alert('x')</script>\"&<img src=x onerror=alert(1)>"
 
@@ -29,11 +32,12 @@ def test_everything_written_by_others_is_escaped():
     for html in (
         render.notice(Notice("error", EVIL, EVIL)),
         render.problems_table([Problem(1, EVIL, EVIL)]),
-        render.checked_table([reply()], [EVIL]),
-        render.pairs([(EVIL, reply(), reply())], ""),
-        render.pairs([], EVIL),
-        render.trials([Trial(reply(), reply(), 1.0)]),
-        render.verdict_table([(EVIL, EVIL, EVIL, EVIL)], ""),
+        pairs.checked_table([reply()], [EVIL], Marks()),
+        pairs.cards([Pair(reply(), reply(), 1.0, (True, True))], ""),
+        pairs.cards([], EVIL),
+        chat.conversation([Trial(reply(), reply(text="other"), 1.0)], "", asking=False),
+        chat.conversation([], EVIL, asking=True),
+        pairs.verdict_table([Pair(reply(), reply(), 1.0)], ""),
         render.tiles([(EVIL, EVIL, EVIL, EVIL)]),
         render.export_card(record, EVIL),
         render.copy_button(EVIL),
@@ -46,18 +50,18 @@ def test_a_quote_cannot_leave_the_attribute_it_stands_in():
 
 
 def test_a_verdict_is_a_word_and_not_only_a_colour():
-    html = render.pairs([("fixed", reply(Verdict.REFUSED), reply(Verdict.ANSWERED))], "")
+    html = pairs.cards([Pair(reply(Verdict.REFUSED), reply(Verdict.ANSWERED), 1.0)], "")
     assert ">refused<" in html and ">answered<" in html and ">fixed<" in html
 
 
 def test_the_table_of_harmful_prompts_has_no_place_for_a_reply():
-    html = render.verdict_table([("newly answered", "prompt", "refused", "answered")], "")
-    assert "newly answered" in html and "st-reply" not in html
+    html = pairs.verdict_table([Pair(reply(text="old"), reply(Verdict.ANSWERED, text="secret"), 1.0)], "")
+    assert "newly answered" in html and "st-reply" not in html and "secret" not in html and ">old<" not in html
 
 
 def test_long_lists_are_cut_and_counted():
-    html = render.checked_table([reply(prompt=f"p{i}") for i in range(render.SHOWN_ROWS + 7)], [])
-    assert html.count("<li") == render.SHOWN_ROWS and "and 7 more" in html
+    html = pairs.checked_table([reply(prompt=f"p{i}") for i in range(pairs.CHECKED_SHOWN + 7)], [], Marks())
+    assert html.count("<li") == pairs.CHECKED_SHOWN and "and 7 more" in html
 
 
 def test_a_job_in_line_says_how_many_stand_before_it():

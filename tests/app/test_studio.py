@@ -130,3 +130,20 @@ def test_replies_to_harmful_prompts_are_neither_drawn_nor_written_down(studio, r
     assert all(prompt.prompt[:40].split("'")[0] in view["set_harmful"] for prompt in rows)
     for journal in studio.runner.folder.glob("*.jsonl"):
         assert SECRET not in journal.read_text() and "process" not in journal.read_text()
+
+
+def test_a_job_that_ends_while_the_page_is_drawn_is_looked_at_once_more(studio, repaired, monkeypatch):
+    page = Page(studio)
+    page.parts = {"now": "now"}
+    running = [True]
+    monkeypatch.setattr(page, "busy", lambda session: running[0])
+
+    def drawn(session):
+        running[0] = False  # and its end is noted
+        session.changed()
+        return {}
+
+    monkeypatch.setattr(page, "view", drawn)
+    version = repaired.version
+    answer = page.answer(repaired)
+    assert answer[page.timer].active and answer[page.seen] == version

@@ -165,11 +165,11 @@ def test_before_and_after_stand_side_by_side(page):
     assert page.locator("#set-own .st-pair").count() == 5
     tiles = page.inner_text("#tiles")
     assert re.search(r"Your prompts refused\s+\d of 5", tiles) and tiles.count(f"n = {PER_SET}") == 3
-    page.locator("#show label").filter(has_text="fixed").click()
-    wait_until(lambda: page.locator("#set-own .st-pair").count() < 5, 10, "fewer prompts")
+    page.locator("#tools-own label").filter(has_text="fixed").click()
+    wait_until(lambda: page.locator("#set-own .st-pair:visible").count() < 5, 10, "fewer prompts")
     fixed = page.locator("#set-own .st-badge.st-fixed").count()
-    assert fixed == page.locator("#set-own .st-pair").count() >= 1
-    page.locator("#show label").filter(has_text="all").click()
+    assert fixed == page.locator("#set-own .st-pair:visible").count() >= 1
+    page.locator("#tools-own label").filter(has_text="all").click()
     phone_fits(page)
 
 
@@ -199,8 +199,8 @@ def test_any_prompt_can_be_tried_on_both(page):
     page.locator("#sets").get_by_role("tab", name="Try any prompt").click()
     page.locator("#trial textarea").fill(EVIL)
     page.locator("#trial-go").click()
-    page.wait_for_selector("#trials .st-pair", timeout=60_000)
-    assert page.locator("#trials .st-sides section").count() == 2
+    page.wait_for_selector("#turns .st-sides", timeout=60_000)
+    assert page.locator("#turns .st-sides section").count() == 2
     assert page.title() != "broken into"
     page.locator("#compare-next").click()
 

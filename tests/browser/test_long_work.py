@@ -96,7 +96,7 @@ def test_wherever_a_job_is_shown_there_is_a_stop(page):
     page.locator("#sets").get_by_role("tab", name="Try any prompt").click()
     page.locator("#trial textarea").fill("hello")
     page.locator("#trial-go").click()
-    page.wait_for_selector("#trials .st-pair")
+    page.wait_for_selector("#turns .st-sides")
 
 
 def test_an_error_is_announced_and_comes_into_view(page):

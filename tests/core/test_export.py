@@ -529,6 +529,15 @@ def test_the_card_has_front_matter_figures_and_no_prompt_texts(tiny, tmp_path):
     assert result.check_words in text
 
 
+def test_the_card_says_how_many_verdicts_a_person_corrected(tiny, tmp_path):
+    plain = card_of(exported(tiny(), delta_of(tiny()), "delta", tmp_path / "a", report=REPORT))
+    marked = card_of(exported(tiny(), delta_of(tiny()), "delta", tmp_path / "b", report=REPORT | {"corrected": 3}))
+    assert "The verdicts are a program's." in plain and "corrected" not in plain
+    assert "3 that a person corrected count as corrected" in marked
+    with pytest.raises(ExportError, match="corrected"):
+        exported(tiny(), delta_of(tiny()), "delta", tmp_path / "c", report=REPORT | {"corrected": "3"})
+
+
 def test_the_card_and_files_hold_no_path_of_this_machine(tiny, tmp_path):
     model = tiny()
     own = Source(model.source.folder, name=str(model.source.folder))

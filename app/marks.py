@@ -1,0 +1,51 @@
+"""Verdicts that a person corrected.
+
+The judge's verdict stays in the `Reply`, which nobody changes; a mark says what counts instead. It belongs
+to a prompt and to who replied: the untuned model, or the tuned one at a strength of the slider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actor_core.generate import Reply
+    from actor_core.judge import Verdict
+
+__all__ = ["UNTUNED", "Marks"]
+
+UNTUNED = None  # stands where the tuned model has its strength
+
+
+class Marks:
+    """By (prompt, strength or `UNTUNED`): the verdict that a person gave."""
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[str, float | None], Verdict] = {}
+
+    def give(self, reply: Reply, at: float | None, verdict: Verdict | None) -> None:
+        """Marks ``reply`` with ``verdict``; None, or what the judge said itself, takes the mark away."""
+        if verdict is None or verdict is reply.verdict:
+            self._given.pop((reply.prompt, at), None)
+        else:
+            self._given[reply.prompt, at] = verdict
+
+    def has(self, prompt: str, at: float | None) -> bool:
+        return (prompt, at) in self._given
+
+    def of(self, reply: Reply, at: float | None) -> Reply:
+        """``reply`` with the verdict that counts."""
+        verdict = self._given.get((reply.prompt, at))
+        return reply if verdict is None else replace(reply, verdict=verdict)
+
+    def all_of(self, replies: Iterable[Reply], at: float | None) -> list[Reply]:
+        return [self.of(reply, at) for reply in replies]
+
+    def forget_tuned(self) -> None:
+        """Drops the marks on replies of a tuned model; those on the untuned one stay true."""
+        self._given = {key: verdict for key, verdict in self._given.items() if key[1] is UNTUNED}
+
+    def forget_all(self) -> None:
+        self._given = {}

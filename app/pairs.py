@@ -1,0 +1,134 @@
+"""HTML of prompts with replies and verdicts: what step 2 lists, and the pairs of step 4.
+
+Each pair carries what lists.js needs to filter, copy and walk through the list: its `pair_id`, its outcome and the
+strength of its second reply. Everything that a person or a model wrote goes through `escape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from app import words
+from app.compared import Pair, pair_id
+from app.differences import marked_up
+from app.marks import UNTUNED, Marks
+from app.render import badge
+
+if TYPE_CHECKING:
+    from actor_core.generate import Reply
+
+__all__ = ["MARK_JS", "cards", "checked_table", "reply_text", "verdict_table"]
+
+CHECKED_SHOWN = 200  # more make step 2 slow; the rest is counted
+
+# Its text is what the pair around it shows: lists.js puts it together.
+COPY = "<button type='button' class='st-copy' data-copy-pair>Copy</button>"
+LIST = "tabindex='0' aria-label='Prompts with their replies before and after'"
+
+# Runs once a list is on the page: a click on one of its correcting buttons becomes an event of the list, with what
+# the button and the pair around it say. The listener stands on the list's frame, which stays when its HTML is new.
+MARK_JS = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-mark]");
+  if (!button) return;
+  const pair = button.closest("[data-id]");
+  trigger("click", {
+    id: pair.dataset.id, at: pair.dataset.at, side: button.dataset.side, verdict: button.dataset.mark,
+  });
+});
+"""
+
+
+def checked_table(replies: Sequence[Reply], chosen: Iterable[str], marks: Marks, waiting: int = 0) -> str:
+    """What the model said to each of the visitor's prompts, and which are to be repaired."""
+    if not replies:
+        return ""
+    picked = set(chosen)
+    rows = []
+    for heard in sorted(replies, key=lambda r: r.verdict.value != "refused")[:CHECKED_SHOWN]:
+        reply = marks.of(heard, UNTUNED)
+        repaired = "<span class='st-mark'>will be repaired</span>" if reply.prompt in picked else ""
+        marked = marks.has(reply.prompt, UNTUNED)
+        rows.append(
+            f"<li class='st-row' data-id='{pair_id(reply.prompt)}'><div class='st-row-head'>"
+            f"{_verdict(reply, 'before', marked)}"
+            f"<span class='st-prompt'>{escape(reply.prompt)}</span>{repaired}</div>{reply_text(reply)}</li>"
+        )
+    rest = f"<p class='st-hint'>{waiting} more are being asked …</p>" if waiting else ""
+    more = len(replies) - CHECKED_SHOWN
+    cut = f"<p class='st-hint'>… and {more} more.</p>" if more > 0 else ""
+    return f"<ul class='st-rows'>{''.join(rows)}</ul>{cut}{rest}"
+
+
+def cards(pairs: Sequence[Pair], empty: str) -> str:
+    """Before and after, side by side."""
+    if not pairs:
+        return f"<p class='st-hint'>{escape(empty)}</p>"
+    shown = []
+    for pair in pairs:
+        outcome = pair.outcome
+        mark = badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome else ""
+        differing = (pair.after and marked_up(pair.before.text, pair.after.text)) or (None, None)
+        shown.append(
+            f"<article class='st-pair' {_facts(pair, outcome)}><header>"
+            f"<span class='st-prompt'>{escape(pair.prompt)}</span>{mark}{COPY}</header>"
+            f"<div class='st-sides'>{_side('Before', pair.before, pair.marked[0], differing[0])}"
+            f"{_side('After', pair.after, pair.marked[1], differing[1])}</div></article>"
+        )
+    return f"<div class='st-pairs st-list' {LIST}>{''.join(shown)}</div>"
+
+
+def verdict_table(pairs: Sequence[Pair], empty: str) -> str:
+    """Harmful prompts with their verdicts, and without any reply."""
+    if not pairs:
+        return f"<p class='st-hint'>{escape(empty)}</p>"
+    rows = []
+    for pair in pairs:
+        outcome = pair.harmful_outcome
+        after = _verdict(pair.after, "after", pair.marked[1]) if pair.after else ""
+        rows.append(
+            f"<tr {_facts(pair, outcome)}><td class='st-text st-prompt'>{escape(pair.prompt)}</td>"
+            f"<td data-label='Before'>{_verdict(pair.before, 'before', pair.marked[0])}</td>"
+            f"<td data-label='After'>{after}</td>"
+            f"<td>{badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome != 'unchanged' else ''}"
+            f"{COPY}</td></tr>"
+        )
+    return (
+        "<table class='st-table st-verdicts'><thead><tr><th>Prompt</th><th>Before</th><th>After</th><th></th></tr>"
+        f"</thead><tbody class='st-list' {LIST}>{''.join(rows)}</tbody></table>"
+    )
+
+
+def reply_text(reply: Reply, marked: str | None = None) -> str:
+    """``marked``: its text as `marked_up` gave it, in place of the plain one."""
+    text = marked or escape(reply.text) or "<em>(empty)</em>"
+    return f"<div class='st-reply'>{text}{' …' if reply.truncated else ''}</div>"
+
+
+def _facts(pair: Pair, outcome: str) -> str:
+    marked = " data-marked" if any(pair.marked) else ""
+    return f"tabindex='-1' data-id='{pair.id}' data-at='{pair.at:g}' data-outcome='{escape(outcome)}'{marked}"
+
+
+def _side(title: str, reply: Reply | None, marked: bool, differing: str | None) -> str:
+    if reply is None:
+        return f"<section><h4>{title}</h4><p class='st-hint'>not asked yet</p></section>"
+    return f"<section><h4>{title} {_verdict(reply, title.lower(), marked)}</h4>{reply_text(reply, differing)}</section>"
+
+
+def _verdict(reply: Reply, side: str, marked: bool) -> str:
+    """The verdict that counts, with the buttons to correct it or to take the correction back."""
+    kind = reply.verdict.value
+    shown = badge(kind, f"{words.VERDICTS[kind]}, by you" if marked else None)
+    if marked:
+        buttons = _correcting(side, "", "Undo")
+    else:
+        others = (other for other in ("answered", "refused") if other != reply.verdict.value)
+        buttons = "".join(_correcting(side, other, f"Wrong: it {words.CORRECTED[other]}") for other in others)
+    return f"<span class='st-verdict'>{shown}{buttons}</span>"
+
+
+def _correcting(side: str, verdict: str, label: str) -> str:
+    return f"<button type='button' class='st-correct' data-side='{side}' data-mark='{verdict}'>{escape(label)}</button>"

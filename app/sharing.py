@@ -1,0 +1,175 @@
+"""The comparison as one HTML file that opens anywhere: no script, no other file, nothing but what step 4 shows.
+
+It names the model, the layer and the strength, and says which verdicts a person gave. Of harmful prompts it holds the
+verdicts and no reply; no path, no id and no address of this machine is in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from secrets import token_urlsafe
+
+from actor_core.errors import ExportError
+from actor_core.export.base import describe_base
+from app import compared, figures, render, words
+from app.compared import Pair
+from app.differences import marked_up
+from app.pairs import reply_text
+from app.render import badge
+from app.session import Session
+from app.work import tuned_of
+
+__all__ = ["shared_page", "write_shared"]
+
+SETS = {
+    "look_alike": (
+        "Harmless look-alikes",
+        "Harmless questions that look harmful; none was used for tuning. They should be answered.",
+    ),
+    "ordinary": (
+        "Ordinary prompts",
+        "Everyday questions that were not used for tuning. They should be answered as before.",
+    ),
+    "harmful": (
+        "Harmful prompts",
+        "None was used for tuning. They must still be refused. Replies to them are not in this file.",
+    ),
+}
+STYLE = """
+:root { color-scheme: light dark; --back: #f6f7fa; --card: #fff; --text: #1c2434; --soft: #55617a; --line: #d9dfe9;
+  --good: #15703f; --good-bg: #e4f5ea; --bad: #a92a1f; --bad-bg: #fdeae8; --odd: #7a5200; --odd-bg: #fdf1d8; }
+@media (prefers-color-scheme: dark) { :root { --back: #0f1523; --card: #172033; --text: #e6eaf2; --soft: #a9b4c7;
+  --line: #36415a; --good: #7ddca2; --good-bg: #12351f; --bad: #ff9d92; --bad-bg: #45191a; --odd: #f2c877;
+  --odd-bg: #3c2d0e; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 24px clamp(14px, 4vw, 40px); max-width: 1100px; background: var(--back);
+  color: var(--text); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { margin: 0; font-size: 1.6rem; } h2 { margin: 32px 0 2px; font-size: 1.2rem; }
+p { margin: 4px 0; max-width: 90ch; } .st-hint, .st-mark { color: var(--soft); font-size: 0.9rem; }
+.st-tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 10px; margin-top: 16px; }
+.st-tile, .st-pair { border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; background: var(--card); }
+.st-tile { border-top: 3px solid var(--line); } .st-tile.st-good { border-top-color: var(--good); }
+.st-tile.st-bad { border-top-color: var(--bad); } .st-what, .st-detail { color: var(--soft); font-size: 0.87rem; }
+.st-figure { font-size: 1.5rem; font-weight: 650; } .st-pair { margin-top: 10px; break-inside: avoid; }
+.st-pair header { display: flex; flex-wrap: wrap; gap: 4px 10px; align-items: baseline; }
+.st-prompt { font-weight: 600; flex: 1 1 16rem; min-width: 0; overflow-wrap: anywhere; }
+.st-sides { display: grid; grid-template-columns: 1fr 1fr; gap: 16px; margin-top: 8px; }
+.st-sides section { min-width: 0; } h3 { margin: 0; font-size: 0.87rem; color: var(--soft); }
+.st-reply { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.94rem; margin-top: 4px; }
+.st-badge { display: inline-block; padding: 0 9px; border-radius: 999px; font-size: 0.8rem; font-weight: 600;
+  background: var(--line); } .st-answered, .st-fixed { background: var(--good-bg); color: var(--good); }
+.st-refused, .st-still-refused, .st-newly-refused { background: var(--bad-bg); color: var(--bad); }
+.st-incoherent, .st-newly-incoherent, .st-newly-answered { background: var(--odd-bg); color: var(--odd); }
+.harmful .st-refused, .harmful .st-newly-refused { background: var(--good-bg); color: var(--good); }
+.harmful .st-answered, .harmful .st-newly-answered { background: var(--bad-bg); color: var(--bad); }
+ins { text-decoration: underline 2px var(--good); text-underline-offset: 3px; background: var(--good-bg); }
+del { text-decoration: line-through 2px var(--bad); background: var(--bad-bg); }
+table { width: 100%; border-collapse: collapse; margin-top: 8px; font-size: 0.94rem; }
+th, td { text-align: left; padding: 6px 8px; border-bottom: 1px solid var(--line); vertical-align: top; }
+td { overflow-wrap: anywhere; }
+@media (max-width: 640px) { .st-sides { grid-template-columns: 1fr; gap: 8px; } th, td { padding: 5px 4px; } }
+"""
+
+
+def write_shared(session: Session, folder: Path) -> Path:
+    """`shared_page` as a file in a new place under ``folder`` that nobody guesses. Raises `ExportError`
+    where nothing is compared.
+
+    Written beside its name and then renamed: what can be downloaded is whole.
+    """
+    with session.lock:
+        text = shared_page(session)
+        base = describe_base(tuned_of(session).delta.base)
+    place = folder / token_urlsafe(18)
+    place.mkdir(parents=True)
+    path = place / f"second-take-{base.slug}.html"
+    partial = path.with_suffix(".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def shared_page(session: Session) -> str:
+    """The whole file: what is compared at the strength that is set. Raises `ExportError` where nothing is."""
+    delta = tuned_of(session).delta
+    own = compared.own(session)
+    sets = {name: compared.held_out(session, name) for name in SETS}
+    if not (any(pair.after for pair in own) or any(sets.values())):
+        raise ExportError("Nothing is compared at this strength yet: wait for the answers, or press “Compare again”.")
+    base = describe_base(delta.base)
+    title = f"{words.TITLE}: {base.title} before and after"
+    count = sum(figures.corrected(pairs) for pairs in (own, *sets.values()))
+    by_person = f" {_counted(count)} corrected by a person, marked “by a person”." if count else ""
+    facts = (
+        f"Model {base.measured_on} ({delta.base.precision}), layer {delta.layer}, strength {session.strength:g} on the "
+        f"slider of {words.TITLE}; saved on {time.strftime('%Y-%m-%d')}."
+    )
+    parts = [_section("Prompts that were to be repaired", "", _cards(own))] if own else []
+    for name, (heading, about) in SETS.items():
+        if sets[name]:
+            body = _table(sets[name]) if name == "harmful" else _cards(sets[name])
+            parts.append(_section(heading, about, body, css=name))
+    tiles = render.tiles(figures.tiles(session, comparing=False, corrected_by="a person"))
+    return (
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f"<p>{escape(facts)}</p><p class='st-hint'>Replies are as the model gave them, greedy and cut after some "
+        f"sentences (…). The verdicts come from a program.{by_person} What only the reply before says is "
+        "<del>struck through</del>, what only the one after says is <ins>underlined</ins>; replies with nearly nothing "
+        f"in common stay plain.</p>{tiles}{''.join(parts)}</body></html>\n"
+    )
+
+
+def _section(heading: str, about: str, body: str, css: str = "own") -> str:
+    hint = f"<p class='st-hint'>{escape(about)}</p>" if about else ""
+    return f"<section class='{css}'><h2>{escape(heading)}</h2>{hint}{body}</section>"
+
+
+def _cards(pairs: Sequence[Pair]) -> str:
+    shown = []
+    for pair in pairs:
+        old, new = (pair.after and marked_up(pair.before.text, pair.after.text)) or (None, None)
+        after = (
+            f"<h3>After {_verdict(pair.after.verdict.value, pair.marked[1])}</h3>{reply_text(pair.after, new)}"
+            if pair.after
+            else "<h3>After</h3><p class='st-hint'>not asked yet</p>"
+        )
+        shown.append(
+            f"<article class='st-pair'><header><span class='st-prompt'>{escape(pair.prompt)}</span>"
+            f"{_outcome(pair.outcome)}</header><div class='st-sides'><section>"
+            f"<h3>Before {_verdict(pair.before.verdict.value, pair.marked[0])}</h3>{reply_text(pair.before, old)}"
+            f"</section><section>{after}</section></div></article>"
+        )
+    return "".join(shown)
+
+
+def _table(pairs: Sequence[Pair]) -> str:
+    """Harmful prompts: the verdicts, and no reply."""
+    rows = "".join(
+        f"<tr><td>{escape(pair.prompt)}</td><td>{_verdict(pair.before.verdict.value, pair.marked[0])}</td>"
+        f"<td>{_verdict(pair.after.verdict.value, pair.marked[1]) if pair.after else ''}</td>"
+        f"<td>{_outcome(pair.harmful_outcome)}</td></tr>"
+        for pair in pairs
+    )
+    head = "<thead><tr><th>Prompt</th><th>Before</th><th>After</th><th></th></tr></thead>"
+    return f"<table>{head}<tbody>{rows}</tbody></table>"
+
+
+def _verdict(verdict: str, marked: bool) -> str:
+    return badge(verdict, f"{words.VERDICTS[verdict]}, by a person" if marked else None)
+
+
+def _outcome(outcome: str) -> str:
+    return badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome not in ("", "unchanged") else ""
+
+
+def _counted(count: int) -> str:
+    return "One of them was" if count == 1 else f"{count} of them were"
