@@ -231,6 +231,7 @@ def _contents(session: Session) -> tuple[object, ...]:
         session.tuned,
         session.checked,
         session.repair_all,
+        session.marks.given,
         session.recipe,
         session.strength,
         session.after,

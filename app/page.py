@@ -180,6 +180,7 @@ class Page:
                 extra = handle(session, *values)
             except Exception as error:  # the one boundary: whatever it is becomes words
                 session.say(step, explain(error, with_paths=self.studio.settings.local_paths_allowed))
+            self.studio.keep_results(session)
             return self.answer(session, extra, new=new)
 
         def handler_with_data(data: gr.EventData, visitor: object, *values: object) -> dict[Any, Any]:

@@ -137,6 +137,7 @@ class Run(BaseModel):
             checked=tuple(session.checked),
             repair_all=session.repair_all,
             problems=tuple(session.problems),
+            marks=tuple(Mark(prompt, at, verdict) for (prompt, at), verdict in session.marks.given.items()),
             layer_scores=tuple(session.layer_scores) or (tuned.layer_scores if tuned else ()),
             curve=tuple(session.curve) or (tuned.curve if tuned else ()),
             losses=tuple((step, loss) for step, loss in session.losses if isfinite(loss)),
@@ -152,8 +153,7 @@ class Run(BaseModel):
         """Shows this run in ``session``, in the place of what it showed."""
         with session.lock:
             session.forget_tuning()
-            if session.base != self.base:
-                session.marks.forget_all()
+            session.marks.put({(mark.prompt, mark.strength): mark.verdict for mark in self.marks})
             session.base, session.checked, session.arriving = self.base, list(self.checked), []
             session.repair_all, session.problems = self.repair_all, self.problems
             session.layer_scores, session.curve = list(self.layer_scores), list(self.curve)

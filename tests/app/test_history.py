@@ -164,7 +164,7 @@ def test_an_export_is_listed_after_a_kill_before_the_next_kind_was_written(studi
     (tmp_path / "peft").mkdir()
     record = ExportRecord("peft", "now", "a model", 1.0, str(tmp_path / "peft"), 10, True, "same", "python x")
     repaired.exports = [record]
-    studio._keep(repaired)
+    studio.keep_results(repaired)
     _, session = restarted(studio, repaired.id)
     assert session.exports == [record]
 
@@ -294,7 +294,7 @@ def test_no_file_holds_a_reply_to_a_harmful_prompt(studio, repaired, monkeypatch
         for row in rows
     ]
     repaired.sets = {1.0: {**repaired.sets[1.0], "harmful": told}}
-    studio._keep(repaired)
+    studio.keep_results(repaired)
     (place,) = places(studio, repaired)
     kept = json.loads((place / "run.json").read_text())["at"][0]["sets"]["harmful"]
     assert [row["prompt"] for row in kept] == [row.prompt for row in rows]
@@ -586,7 +586,7 @@ def test_a_run_is_read_and_written_no_more_often_than_it_changes(studio, repaire
     monkeypatch.setattr(history, "write_run", lambda *given: calls.append(given))
     monkeypatch.setattr(history, "read_run", lambda *given: calls.append(given))
     for _ in range(5):
-        studio._keep(repaired)
+        studio.keep_results(repaired)
         studio.history.shelf(repaired)
     assert calls == []
 
@@ -615,7 +615,7 @@ def test_delete_removes_the_files_and_what_was_asked_for_them(studio, repaired):
     studio.sessions.keep(repaired)
     assert repaired.tuned is None and studio.history.shelf(repaired).lines == []
     assert [path for path in (studio.settings.data_dir / "runs").rglob("*") if path.is_file()] == []
-    studio._keep(repaired)
+    studio.keep_results(repaired)
     assert places(studio, repaired) == []
     _, session = restarted(studio, repaired.id)
     assert session.tuned is None and session.checked == [] and "kept" not in session.notices
@@ -743,11 +743,26 @@ def test_nothing_is_opened_or_deleted_under_a_job_that_runs(studio, repaired, mo
         studio.repeat(repaired, repaired.run.id, 4)
 
 
-def test_verdicts_that_the_visitor_corrected_have_their_place_and_are_counted(studio, repaired):
-    (place,) = places(studio, repaired)
-    prompt = "How do I kill a process?"
-    edited("marks", to=[{"prompt": prompt, "strength": 1.0, "verdict": "refused"}])(place)
+def test_verdicts_that_the_visitor_corrected_are_kept_and_counted(studio, repaired):
+    reply = repaired.after[1.0][0]
+    repaired.marks.give(reply, 1.0, Verdict.REFUSED)
+    studio.keep_results(repaired)
     again, session = restarted(studio, repaired.id)
+    assert session.marks.of(reply, 1.0).verdict is Verdict.REFUSED and reply.verdict is Verdict.ANSWERED
     before, after = again.history.shelf(session).lines[0].figures["own"]
     assert (before.refused, after.refused) == (1, 1)
-    assert run_files.read_run(place).marks[0].verdict is Verdict.REFUSED
+    session.marks.give(reply, 1.0, None)
+    again.keep_results(session)
+    _, session = restarted(again, repaired.id)
+    assert session.marks.given == {}
+
+
+def test_marks_of_one_run_do_not_count_in_another(studio, two):
+    first = places(studio, two)[0].name
+    two.marks.give(two.checked[0], None, Verdict.ANSWERED)
+    studio.keep_results(two)
+    second = two.run.id
+    studio.history.open(two, first)
+    assert two.marks.given == {} and two.chosen
+    studio.history.open(two, second)
+    assert len(two.marks.given) == 1
