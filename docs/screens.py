@@ -102,6 +102,7 @@ def visit(page: Any, screens: Screens, beside: Path) -> None:  # noqa: ANN401
     screens.take("1-model")
     page.locator("#model-go").click()
     page.wait_for_selector("#model-state .st-success", timeout=LONG)
+    page.locator("#model-job .st-job").wait_for(state="detached")
     screens.take("1-model-loaded")
     page.locator("#model-next").click()
 
@@ -115,7 +116,7 @@ def visit(page: Any, screens: Screens, beside: Path) -> None:  # noqa: ANN401
     page.locator("#prompts-next").click()
 
     page.locator("#tune-go").click()
-    page.wait_for_selector("#tune-job .st-job")
+    page.wait_for_selector("#tune-plots svg", timeout=LONG)  # the layers have been looked at
     screens.take("3-tune-running")
     page.wait_for_selector("#tune-words .st-success", timeout=LONG)
     page.locator("#tune-job .st-job").wait_for(state="detached", timeout=LONG)
