@@ -108,6 +108,12 @@ def test_each_layer_shows_how_well_it_parts_the_kinds_beside_what_it_does():
     assert html.count("st-band") == 1 and html.count("st-chosen") == 1
 
 
+def test_it_is_said_where_no_layer_keeps_the_kinds_apart():
+    said = "no layer keeps them clearly apart"
+    assert said in plots.layers_chart([LayerScored(1, 0.1, 1.0), LayerScored(2, -0.02, 2.0)], 2)
+    assert said not in plots.layers_chart(SCORES, 2)
+
+
 def test_the_numbers_of_many_layers_do_not_run_into_each_other():
     html = plots.layers_chart([LayerScored(n, 0.5, 1.0) for n in range(27, 54)], 41)
     places = sorted(float(x) for x in re.findall(r"<text x='([\d.]+)' y='30[\d.]*' text-anchor='middle'>\d+<", html))
