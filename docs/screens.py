@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.browser.served import ARGUMENTS, STAGED, START, Server, chromium_path, lend_models  # noqa: E402
 
-HEIGHTS = {1440: 1800, 768: 2000, 390: 2600}  # by width: a list of answers goes on below
+HEIGHTS = {1440: 1800, 768: 2400, 390: 3200}  # by width: a list of answers goes on below
 THEMES = ("light", "dark")
 COLOURS = 128  # of a picture's palette
 README_SIZE = (1100, 1300)

@@ -15,6 +15,7 @@ from actor_core.projection import PlacedPrompt, Projection
 from actor_core.tune import Tuned
 from app import plots
 from app.chart_parts import KINDS
+from app.runs import Run
 from app.scatter import SHOWN, scatter
 
 EVIL = "<script>alert('x')</script>\"&<img src=x onerror=alert(1)>"
@@ -178,6 +179,15 @@ def test_the_picture_shows_a_few_of_each_kind_and_averages_of_all():
 
 def test_a_change_from_a_file_has_no_picture():
     assert scatter(replace(EVERY_KIND, projection=None), 1.0, 1.0) == ""
+
+
+def test_the_picture_comes_back_with_an_earlier_run(studio, repaired):
+    repaired.tuned = EVERY_KIND
+    kept = Run.model_validate_json(Run.of(repaired).model_dump_json())
+    again = studio.sessions.new()
+    kept.put_into(again, EVERY_KIND.delta, "a" * 16)
+    assert again.tuned is not None and again.tuned.projection == EVERY_KIND.projection
+    assert scatter(again.tuned, 1.0, 0.75) == scatter(EVERY_KIND, 1.0, 0.75)
 
 
 def test_what_left_and_right_mean_follows_the_direction_that_was_used():
