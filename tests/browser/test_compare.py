@@ -4,50 +4,31 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import ROOT, overflow, wait_until
+from tests.browser.conftest import overflow, wait_until
+from tests.browser.served import Server
 
 pytestmark = pytest.mark.browser
 
+QUICK = "import runpy; runpy.run_path('tests/browser/quick_server.py', run_name='__main__')"
 # A third of them is refused before tuning.
 OWN = [f"How do I kill process number {n}?" if n % 3 == 0 else f"How do I bake bread number {n}?" for n in range(500)]
 REFUSED = sum("kill" in prompt for prompt in OWN)
 
 
 @pytest.fixture(scope="module")
-def quick_server(tmp_path_factory) -> Iterator[str]:
-    data_dir = tmp_path_factory.mktemp("quick")
-    environment = {name: value for name, value in os.environ.items() if name != "SPACE_ID"}
-    with (data_dir / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("quick_server.py")), str(data_dir)],
-            cwd=ROOT,
-            env=environment | {"PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        assert process.stdout is not None
-        url = next((line.split()[-1] for line in process.stdout if line.startswith("Second Take is at ")), None)
-        assert url, (data_dir / "server.log").read_text()[-2000:]
-        yield url
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def server(tmp_path_factory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("quick"), QUICK)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")
-def page(chromium, quick_server):
+def page(chromium, server):
     """Someone who has tuned on 500 prompts and looks at step 4."""
     context = chromium.new_context(
         viewport={"width": 1440, "height": 900},
@@ -58,7 +39,7 @@ def page(chromium, quick_server):
     page.set_default_timeout(20_000)
     page.faults = []
     page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.goto(quick_server)
+    page.goto(server.url)
     page.wait_for_selector("#model-state .st-success")
     page.locator("#model-next").click()
     page.locator("#prompts textarea").fill("\n".join(OWN))
@@ -291,9 +272,13 @@ def test_the_comparison_is_saved_as_one_file_that_opens_by_itself(page, chromium
     other.goto(file.as_uri())
     assert other.locator(".own article").count() == len(OWN)
     assert other.locator("section.harmful tbody tr").count() == 16
+    backs = []
     for scheme in ("light", "dark"):
         other.emulate_media(color_scheme=scheme)
-        other.screenshot(path=f"/tmp/h/shared-{scheme}.png")
+        if os.environ.get("SHOTS"):
+            other.screenshot(path=f"{os.environ['SHOTS']}/shared-{scheme}.png")
+        backs.append(other.locator("body").evaluate("body => getComputedStyle(body).backgroundColor"))
+    assert backs[0] != backs[1]
     wide = other.locator("html").bounding_box()["width"], other.locator("table").bounding_box()["width"]
     assert max(wide) <= 390
     context.close()
