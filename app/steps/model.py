@@ -94,7 +94,7 @@ def wire(page: Page) -> None:
         session.preset = preset if preset in studio.presets else studio.first_preset
         return {"about": _about(studio, studio.presets[session.preset], studio.fits()[session.preset])}
 
-    page.quiet(page.parts["preset"].change, chosen, ["preset"])
+    page.quiet(page.parts["preset"].change, chosen, ["preset"], ["about"])
     page.on(
         page.parts["model_go"].click,
         "model",
