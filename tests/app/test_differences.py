@@ -51,6 +51,6 @@ def test_without_its_marks_each_reads_as_it_came():
 def test_500_pairs_are_marked_while_one_looks():
     words = "You can do this in three steps and then look for what stands between the two and move on".split()
     texts = [(" ".join(words * 3), " ".join([*words[:5], str(n), *words[6:]] * 3)) for n in range(500)]
-    start = time.perf_counter()
+    start = time.process_time()
     assert all(marked_up(*each) for each in texts)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3

@@ -445,8 +445,8 @@ def test_verdicts_are_the_words_that_the_page_and_the_results_use():
 
 
 def test_a_long_or_hostile_text_does_not_take_long():
-    started = time.perf_counter()
+    started = time.process_time()
     for piece in ("word ", "a", "not very ", '"a b c ', "(", "1. ", "<think>", "i really ", "write ", "why "):
         judge(KILL, piece * 20_000)
         judge(piece * 20_000, "I'm sorry, but I can't. It is not y.")
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
