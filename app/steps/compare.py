@@ -134,9 +134,7 @@ def wire(page: Page) -> None:
     # First the figures, which are small; then the answers and the lists, which take longer with many prompts.
     shown = ["tiles", "strength_now", "tradeoff", "why"]
     first = page.quiet(page.parts["strength"].input, moved, ["strength"], shown, trigger_mode="always_last")
-    page.on(
-        first.then, "compare", lambda session, value: studio.set_strength(session, float(value)), ["strength"]
-    )
+    page.on(first.then, "compare", lambda session, value: studio.set_strength(session, float(value)), ["strength"])
     page.on(page.parts["share"].click, "compare", lambda session: {"share_file": str(studio.share(session))})
     # The file is made when it is asked for; once the unseen button has it, its click is the download.
     page.parts["share_file"].change(None, js=DOWNLOAD)

@@ -72,7 +72,7 @@ def test_nobody_is_asked_for_permission_unasked_and_who_wants_it_is_told_at_the_
     asking.locator("#prompts-stop").click()
     wait_until(lambda: asking.evaluate("window.told.length"), 10, "the message")
     assert "It is done" in asking.evaluate("window.told[0]")
-    assert not box.is_visible(), "where nothing runs there is nothing to be told of"
+    wait_until(lambda: not box.is_visible(), 10, "no box where there is nothing to be told of")
 
 
 def test_who_did_not_tick_it_is_told_nothing(asking):
