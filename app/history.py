@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actor_core.errors import ActorError
-from actor_core.evaluate import Rates
 from app.errors import DISK_FULL, Notice
 from app.run_files import (
     RunError,
@@ -30,64 +29,17 @@ from app.run_files import (
 )
 from app.runs import MAX_NAME, Run
 from app.session import OpenRun
-from app.words import size
+from app.shelf import Line, Shelf
 
 if TYPE_CHECKING:
-    from actor_core.delta import BaseModelId, LayerDelta
+    from actor_core.delta import LayerDelta
     from app.session import Session
-    from app.two_runs import TwoRuns
 
-__all__ = ["BYTES_OFFERED", "RUNS_OFFERED", "History", "Line", "Shelf"]
+__all__ = ["History"]
 
 logger = logging.getLogger(__name__)
 
 DRAFT = "draft"
-# Above these the oldest runs are offered for deletion; at twice as much no new one is kept.
-RUNS_OFFERED = 50
-BYTES_OFFERED = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Line:
-    """One run as the list shows it. ``figures``: by group, the counts before and after at ``strength``."""
-
-    id: str
-    name: str
-    made: float
-    base: BaseModelId
-    layer: int
-    strength: float
-    source: str
-    early: bool
-    guard_passed: bool | None
-    figures: dict[str, tuple[Rates, Rates]]
-    bytes: int
-
-
-@dataclass
-class Shelf:
-    """A visitor's list of runs, the newest first, and what they chose in it.
-
-    ``faults`` say which could not be read. ``asked`` is the run whose deletion was asked for once.
-    """
-
-    lines: list[Line] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    picked: str = ""
-    asked: str = ""
-    two: TwoRuns | None = None
-
-    @property
-    def bytes(self) -> int:
-        return sum(line.bytes for line in self.lines)
-
-    @property
-    def too_many(self) -> bool:
-        return len(self.lines) > RUNS_OFFERED or self.bytes > BYTES_OFFERED
-
-    @property
-    def full(self) -> bool:
-        return len(self.lines) >= 2 * RUNS_OFFERED or self.bytes > 2 * BYTES_OFFERED
 
 
 class History:
@@ -181,7 +133,8 @@ class History:
                 raise RunError(f"The name could not be written down ({_why(fault)}): the old one stays.") from fault
             if session.run is not None and session.run.id == id:
                 session.run = replace(session.run, name=name)
-            self._list(session, _line(id, run, run_bytes(place)))
+            self.shelf(session).put(Line.of(id, run, run_bytes(place)))
+            session.changed()
 
     def delete(self, session: Session, id: str) -> None:
         """Takes the run off the disk for good, and out of the steps where it is open. Exported files stay."""
@@ -229,7 +182,7 @@ class History:
                 run = read_run(folder / id)
                 if run.tuned is None:
                     raise RunError("it was never tuned")
-                shelf.lines.append(_line(id, run, run_bytes(folder / id)))
+                shelf.lines.append(Line.of(id, run, run_bytes(folder / id)))
             except RunError as fault:
                 logger.warning("run %s is left out: %s", id, fault)
                 shelf.faults.append(f"The run {id} could not be read and is left out: {fault}.")
@@ -250,9 +203,9 @@ class History:
         assert session.tuned is not None
         shelf, new = self.shelf(session), session.run is None
         if new and shelf.full:
-            session.say("kept", Notice("warning", _no_room(shelf)))
+            session.say("kept", Notice("warning", shelf.no_room()))
             return False
-        run = session.run or OpenRun(new_id(), session.source[:MAX_NAME] or _next_name(shelf), time.time())
+        run = session.run or OpenRun(new_id(), session.source[:MAX_NAME] or shelf.next_name(), time.time())
         session.run = run
         place = self._place(session) / run.id
         kept = Run.of(session)
@@ -263,17 +216,13 @@ class History:
                 session.run = None
             raise
         session.say("kept", None)
-        self._list(session, _line(run.id, kept, run_bytes(place)))
+        shelf.put(Line.of(run.id, kept, run_bytes(place)))
+        session.changed()
         return new
 
     def _write_draft(self, session: Session) -> bool:
         write_run(self._place(session) / DRAFT, Run.of(session), None)
         return True
-
-    def _list(self, session: Session, line: Line) -> None:
-        shelf = self.shelf(session)
-        shelf.lines = sorted([line, *(each for each in shelf.lines if each.id != line.id)], key=lambda e: e.id)[::-1]
-        session.changed()
 
 
 def _contents(session: Session) -> tuple[object, ...]:
@@ -282,6 +231,7 @@ def _contents(session: Session) -> tuple[object, ...]:
         session.tuned,
         session.checked,
         session.repair_all,
+        session.marks.given,
         session.recipe,
         session.strength,
         session.after,
@@ -289,30 +239,6 @@ def _contents(session: Session) -> tuple[object, ...]:
         session.guards,
         session.trials,
         session.two,
-    )
-
-
-def _line(id: str, run: Run, size: int) -> Line:
-    assert run.tuned is not None
-    figures = {name: (Rates.of(before), Rates.of(after)) for name, (before, after) in run.groups().items()}
-    guard, tuned = run.guard(), run.tuned
-    passed = guard.passed if guard else None
-    return Line(
-        id, run.name, run.made, run.base, tuned.layer, run.strength, run.source, tuned.early, passed, figures, size
-    )
-
-
-def _next_name(shelf: Shelf) -> str:
-    """'Run 4' after 'Run 3', whatever was renamed or deleted meanwhile."""
-    numbers = [int(line.name[4:]) for line in shelf.lines if line.name[:4] == "Run " and line.name[4:].isdecimal()]
-    return f"Run {max([len(shelf.lines), *numbers]) + 1}"
-
-
-def _no_room(shelf: Shelf) -> str:
-    return (
-        f"There is no room for this run: you have {len(shelf.lines)} earlier ones ({size(shelf.bytes)}), and at most "
-        f"{2 * RUNS_OFFERED} of {size(2 * BYTES_OFFERED)} are kept. Until you delete some under “Earlier runs” it is "
-        "lost when the program ends."
     )
 
 

@@ -6,7 +6,7 @@ to a prompt and to who replied: the untuned model, or the tuned one at a strengt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,10 +27,20 @@ class Marks:
 
     def give(self, reply: Reply, at: float | None, verdict: Verdict | None) -> None:
         """Marks ``reply`` with ``verdict``; None, or what the judge said itself, takes the mark away."""
+        others = {key: given for key, given in self._given.items() if key != (reply.prompt, at)}
         if verdict is None or verdict is reply.verdict:
-            self._given.pop((reply.prompt, at), None)
+            self._given = others
         else:
-            self._given[reply.prompt, at] = verdict
+            self._given = {**others, (reply.prompt, at): verdict}
+
+    @property
+    def given(self) -> Mapping[tuple[str, float | None], Verdict]:
+        """All of them; another mapping after each change."""
+        return self._given
+
+    def put(self, given: Mapping[tuple[str, float | None], Verdict]) -> None:
+        """Has ``given`` count, and no other marks."""
+        self._given = dict(given)
 
     def has(self, prompt: str, at: float | None) -> bool:
         return (prompt, at) in self._given

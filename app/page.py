@@ -180,6 +180,7 @@ class Page:
                 extra = handle(session, *values)
             except Exception as error:  # the one boundary: whatever it is becomes words
                 session.say(step, explain(error, with_paths=self.studio.settings.local_paths_allowed))
+            self.studio.keep_results(session)
             return self.answer(session, extra, new=new)
 
         def handler_with_data(data: gr.EventData, visitor: object, *values: object) -> dict[Any, Any]:
@@ -197,9 +198,10 @@ class Page:
         trigger: Callable[..., Any],
         handle: Callable[..., View | None],
         inputs: Sequence[str],
+        outputs: Sequence[str],
         **options: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
-        """As `on`, for what changes little: only what ``handle`` gives is drawn."""
+        """As `on`, for what changes little: only the ``outputs`` are drawn, as ``handle`` gives them."""
 
         def handler(visitor: object, *values: object) -> dict[Any, Any]:
             session = self.studio.sessions.get(visitor)
@@ -210,7 +212,7 @@ class Page:
         return trigger(
             handler,
             inputs=[self.visitor, *(self.parts[name] for name in inputs)],
-            outputs=list(self.parts.values()),
+            outputs=[self.parts[name] for name in outputs],
             **{"show_progress": "hidden", "api_visibility": "private", **options},
         )
 

@@ -39,6 +39,7 @@ LINES = {
 LAYERS_HEIGHT = 340
 APART, DOES = (34.0, 124.0), (172.0, LAYERS_HEIGHT - 58.0)
 LABEL = 30  # the room a layer's number takes
+CLEARLY = 0.25  # below this, by convention, a silhouette shows no structure
 
 
 def layers_chart(scores: Sequence[LayerScored], chosen: int | None) -> str:
@@ -80,6 +81,8 @@ def layers_chart(scores: Sequence[LayerScored], chosen: int | None) -> str:
         "all, 1 is completely). Below: the taller the bar, the more a small change in that layer changes whether the "
         "model refuses."
     )
+    if max(s.silhouette for s in ordered) < CLEARLY:
+        note += " In this model no layer keeps them clearly apart."
     if chosen is not None:
         note += f" Layer {chosen} is tuned."
     rows = [[str(s.layer), f"{s.silhouette:.2f}", f"{s.effect:.2f}"] for s in ordered]

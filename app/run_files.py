@@ -107,7 +107,9 @@ def read_delta(place: Path, run: Run) -> LayerDelta | None:
     if path.is_symlink() or not path.is_file():
         raise RunError("the file with the change is not there")
     delta = LayerDelta.load(path)
-    if delta.digest() != run.tuned.digest or delta.layer != run.tuned.layer or delta.base != run.base:
+    # The precision may be another one: a change that was opened from a file was measured where it was made.
+    expected = (run.tuned.digest, run.tuned.layer, run.base.digest)
+    if (delta.digest(), delta.layer, delta.base.digest) != expected:
         raise RunError("the file with the change is another one")
     return delta
 

@@ -6,6 +6,7 @@ anything is written: their verdicts alone are kept, without text and without tok
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +19,7 @@ from actor_core.events import LayerScored, StrengthMeasured
 from actor_core.generate import Reply
 from actor_core.guard import Guard
 from actor_core.judge import Verdict
+from actor_core.projection import Projection
 from actor_core.prompts import Problem
 from actor_core.recipe import Recipe
 from actor_core.tune import Tuned
@@ -63,6 +65,7 @@ class TunedFacts:
     strength: float
     words: tuple[str, ...]
     early: bool = False
+    projection: Projection | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ class Run(BaseModel):
             checked=tuple(session.checked),
             repair_all=session.repair_all,
             problems=tuple(session.problems),
+            marks=tuple(Mark(prompt, at, verdict) for (prompt, at), verdict in session.marks.given.items()),
             layer_scores=tuple(session.layer_scores) or (tuned.layer_scores if tuned else ()),
             curve=tuple(session.curve) or (tuned.curve if tuned else ()),
             losses=tuple((step, loss) for step, loss in session.losses if isfinite(loss)),
@@ -149,15 +153,16 @@ class Run(BaseModel):
         """Shows this run in ``session``, in the place of what it showed."""
         with session.lock:
             session.forget_tuning()
-            if session.base != self.base:
-                session.marks.forget_all()
+            session.marks.put({(mark.prompt, mark.strength): mark.verdict for mark in self.marks})
             session.base, session.checked, session.arriving = self.base, list(self.checked), []
             session.repair_all, session.problems = self.repair_all, self.problems
             session.layer_scores, session.curve = list(self.layer_scores), list(self.curve)
             session.losses = list(self.losses)
             if self.tuned is not None and delta is not None:
                 facts = self.tuned
-                session.tuned = Tuned(delta, facts.strength, self.layer_scores, self.curve, facts.words)
+                session.tuned = Tuned(
+                    delta, facts.strength, self.layer_scores, self.curve, facts.words, facts.projection
+                )
                 session.tuned_early, session.recipe, session.source = facts.early, self.recipe, self.source
                 session.run = OpenRun(id, self.name, self.made)
             session.strength = self.strength
@@ -180,19 +185,28 @@ class Run(BaseModel):
         return _guard(counts) if counts is not None else None
 
     def groups(self) -> dict[str, tuple[list[Reply], list[Reply]]]:
-        """Replies before and after at the strength that is set: the visitor's own, and each held-out set."""
+        """Replies before and after at the strength that is set: the visitor's own, and each held-out set.
+
+        Their verdicts are those that count: the visitor's, where they corrected one.
+        """
         at = self.shown()
-        found: dict[str, tuple[list[Reply], list[Reply]]] = {}
+        found: dict[str, tuple[Sequence[Reply], Sequence[Reply]]] = {}
         if at.own and self.checked:
-            found["own"] = list(self.checked), list(at.own)
+            found["own"] = self.checked, at.own
         for name, rows in at.sets.items():
             if rows:
                 found[name] = [row.before for row in rows], [row.after for row in rows]
-        return found
+        given = {(mark.prompt, mark.strength): mark.verdict for mark in self.marks}
+
+        def counted(replies: Sequence[Reply], strength: float | None) -> list[Reply]:
+            return [replace(each, verdict=given.get((each.prompt, strength), each.verdict)) for each in replies]
+
+        return {name: (counted(old, None), counted(new, at.strength)) for name, (old, new) in found.items()}
 
 
 def _facts(tuned: Tuned, early: bool) -> TunedFacts:
-    return TunedFacts(tuned.delta.layer, tuned.delta.digest(), tuned.strength, tuned.words, early)
+    digest = tuned.delta.digest()
+    return TunedFacts(tuned.delta.layer, digest, tuned.strength, tuned.words, early, tuned.projection)
 
 
 def _at(session: Session, strength: float) -> AtStrength:

@@ -22,7 +22,7 @@ EDGE, TOP, FLOOR = 12, 40, 220
 TOLD = (FLOOR + 30, HEIGHT - FLOOR - 32)  # where the prompt that is pointed at stands: from, height
 SHOWN = 18  # of each kind: more hide each other, and make the page slow
 CHARS = 110  # of a prompt
-LABEL = 118  # the room that the words at a line take
+LABEL = 132  # the room that the words at a line take
 STRONGEST = 1.5  # of what the slider of step 4 takes: the picture keeps its scale meanwhile
 # What left and right mean, along the direction that was used.
 SIDES = {True: ("◂ leans to answering", "leans to refusing ▸"), False: ("◂ like ordinary", "like harmful ▸")}

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from actor_core.recipe import Recipe
     from actor_core.tune import Tuned
     from actor_core.two_changes import Likeness, SetOfTwo
-    from app.history import History, Shelf
+    from app.history import History
+    from app.shelf import Shelf
 
 __all__ = ["ExportRecord", "OpenRun", "Session", "Sessions", "Trial", "Two"]
 
@@ -136,6 +137,7 @@ class Session:
     run: OpenRun | None = None
     source: str = ""
     kept: tuple[object, ...] = ()
+    exports_kept: list[ExportRecord] | None = None
     shelf: Shelf | None = None  # read from the disk when it is first asked for
 
     @property
@@ -216,6 +218,7 @@ class Sessions:
             with session.lock:
                 partial.write_text(json.dumps(kept), encoding="utf-8")
                 partial.replace(path)
+                session.exports_kept = session.exports
         except OSError:
             logger.warning("a session could not be kept", exc_info=True)
 

@@ -199,7 +199,7 @@ class Studio:
             session.changed()
         quick = self.job(session, quick=True)
         if model is None or (quick is not None and quick.kind == "strength"):
-            self._keep(session)
+            self.keep_results(session)
             return  # known already, or the job that runs follows the slider
         self._submit(
             session,
@@ -267,7 +267,7 @@ class Studio:
             raise ActorError("Something is still running: wait for it, or press Stop in the step that shows it.")
         said = saving.opened(session, model, saving.read_change(files, model))
         session.source = saving.name_of(files)
-        self._keep(session)
+        self.keep_results(session)
         self.sessions.keep(session)
         self.compare(session, per_set)
         session.say("model", Notice("success", said))
@@ -439,20 +439,20 @@ class Studio:
 
         def noted(event: Event) -> None:
             heard(event)
-            self._keep(session)
+            self.keep_results(session)
 
         def done(result: Any) -> None:  # noqa: ANN401
-            self._keep(session)
+            self.keep_results(session)
             finished(result)
             session.changed()
 
         def ended(events: list[Event]) -> None:
             session.say(step, stopped(events) if callable(stopped) else Notice("info", stopped))
-            self._keep(session)
+            self.keep_results(session)
 
         def failed(error: BaseException) -> None:
             session.say(step, explain(error, with_paths=self.settings.local_paths_allowed))
-            self._keep(session)
+            self.keep_results(session)
 
         session.say(step, None)
         job = self.runner.submit(
@@ -470,8 +470,10 @@ class Studio:
             session.job_id = job.id
             self.sessions.keep(session)
 
-    def _keep(self, session: Session) -> None:
-        """Writes down what the visitor got so far, between any two events of their jobs."""
+    def keep_results(self, session: Session) -> None:
+        """Writes down what the visitor got so far, after each click and between any two events of their jobs."""
+        if session.exports and session.exports is not session.exports_kept:
+            self.sessions.keep(session)
         if self.history is not None and self.history.keep(session):
             self.sessions.keep(session)
             self.history.forget_draft(session)

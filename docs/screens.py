@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.browser.served import ARGUMENTS, STAGED, START, Server, chromium_path, lend_models  # noqa: E402
 
-HEIGHTS = {1440: 1800, 768: 2000, 390: 2600}  # by width: a list of answers goes on below
+HEIGHTS = {1440: 1800, 768: 2400, 390: 3200}  # by width: a list of answers goes on below
 THEMES = ("light", "dark")
 COLOURS = 128  # of a picture's palette
 README_SIZE = (1100, 1300)
@@ -102,6 +102,7 @@ def visit(page: Any, screens: Screens, beside: Path) -> None:  # noqa: ANN401
     screens.take("1-model")
     page.locator("#model-go").click()
     page.wait_for_selector("#model-state .st-success", timeout=LONG)
+    page.locator("#model-job .st-job").wait_for(state="detached")
     screens.take("1-model-loaded")
     page.locator("#model-next").click()
 
@@ -115,7 +116,7 @@ def visit(page: Any, screens: Screens, beside: Path) -> None:  # noqa: ANN401
     page.locator("#prompts-next").click()
 
     page.locator("#tune-go").click()
-    page.wait_for_selector("#tune-job .st-job")
+    page.wait_for_selector("#tune-plots svg", timeout=LONG)  # the layers have been looked at
     screens.take("3-tune-running")
     page.wait_for_selector("#tune-words .st-success", timeout=LONG)
     page.locator("#tune-job .st-job").wait_for(state="detached", timeout=LONG)

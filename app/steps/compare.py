@@ -132,7 +132,8 @@ def wire(page: Page) -> None:
             return _at_strength(studio, session)
 
     # First the figures, which are small; then the answers and the lists, which take longer with many prompts.
-    first = page.quiet(page.parts["strength"].input, moved, ["strength"], trigger_mode="always_last")
+    shown = ["tiles", "strength_now", "tradeoff", "why"]
+    first = page.quiet(page.parts["strength"].input, moved, ["strength"], shown, trigger_mode="always_last")
     page.on(
         first.then, "compare", lambda session, value: studio.set_strength(session, float(value)), ["strength"]
     )

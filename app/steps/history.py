@@ -10,10 +10,10 @@ import gradio as gr
 from actor_core.errors import ActorError
 from app import render, words
 from app.errors import Notice
-from app.history import BYTES_OFFERED, RUNS_OFFERED, Line, Shelf
 from app.page import Page, View
 from app.runs import MAX_NAME
 from app.session import STEPS, Session
+from app.shelf import BYTES_OFFERED, RUNS_OFFERED, Line, Shelf
 from app.steps import compare, prompts
 from app.steps.tune import PER_SET
 from app.studio import Studio

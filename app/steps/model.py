@@ -81,7 +81,8 @@ def build(page: Page) -> None:
 
     def view(studio: Studio, session: Session) -> View:
         loaded = studio.model is not None
-        return page.frame(session, "model", ready=True, done=loaded) | {"model_state": _state(studio)}
+        hint = _still_here(studio, session)
+        return page.frame(session, "model", ready=True, done=loaded, hint=hint) | {"model_state": _state(studio)}
 
     page.views["model"] = view
 
@@ -93,7 +94,7 @@ def wire(page: Page) -> None:
         session.preset = preset if preset in studio.presets else studio.first_preset
         return {"about": _about(studio, studio.presets[session.preset], studio.fits()[session.preset])}
 
-    page.quiet(page.parts["preset"].change, chosen, ["preset"])
+    page.quiet(page.parts["preset"].change, chosen, ["preset"], ["about"])
     page.on(
         page.parts["model_go"].click,
         "model",
@@ -147,6 +148,14 @@ def _state(studio: Studio) -> str:
         "</strong> is loaded. "
         f"{escape(reason)}.</p></div>"
     )
+
+
+def _still_here(studio: Studio, session: Session) -> str:
+    """What to load to go on with results that are shown."""
+    if session.base is None or not session.checked + session.arriving or not studio.needs_model(session):
+        return ""
+    name = f"{session.base.name} ({session.base.precision})"
+    return f"What you found out with {name} is still here, in the steps after this one. Load that model to go on."
 
 
 def _typed_info(studio: Studio) -> str:

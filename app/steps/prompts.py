@@ -109,7 +109,7 @@ def wire(page: Page) -> None:
         session.say("prompts", None)
 
     page.on(page.parts["checked"].click, "prompts", corrected, with_data=True)
-    page.quiet(page.parts["prompts"].change, typed, ["prompts"], trigger_mode="always_last")
+    page.quiet(page.parts["prompts"].change, typed, ["prompts"], ["prompt_count"], trigger_mode="always_last")
     page.on(page.parts["examples"].click, "prompts", examples, ["prompts"])
     page.on(page.parts["upload"].upload, "prompts", uploaded, ["prompts", "upload"], trigger_mode="multiple")
     page.on(page.parts["which"].input, "prompts", which, ["which"])

@@ -154,6 +154,7 @@ def wire(page: Page) -> None:
         page.parts["method"].change,
         lambda session, method: {"published": gr.Row(visible=method == "published")},
         ["method"],
+        ["published"],
     )
     inputs = ["method", "layer", "per_set", "alpha", "learning_rate", "epochs", "centred"]
     page.on(page.parts["tune_go"].click, "tune", pressed, inputs)

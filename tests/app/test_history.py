@@ -23,11 +23,14 @@ from actor_core.errors import ActorError, DeltaError, ModelError
 from actor_core.events import Progress, Step
 from actor_core.guard import Guard
 from actor_core.judge import Verdict
+from actor_core.projection import PlacedPrompt, Projection
 from actor_core.tune import Tuned, TuneSettings
 from app import history, run_files
-from app.create_app import create_app
+from app import shelf as shelf_of
+from app.create_app import BUILDERS, create_app
 from app.page import Page
 from app.runs import Run
+from app.session import ExportRecord
 from app.steps import history as panel
 from app.studio import Studio
 from app.two_runs import beside, drawn
@@ -57,7 +60,7 @@ def shown(session) -> list:
     return [
         session.base, session.checked, session.chosen, session.after, held_out, session.strength, session.guards,
         session.trials, session.tuned.words, session.tuned.strength, session.tuned.delta.digest(), session.losses,
-        session.source, session.tuned_early,
+        session.source, session.tuned_early, session.tuned.projection,
     ]  # fmt: skip
 
 
@@ -70,6 +73,8 @@ def test_a_run_is_found_after_a_restart_with_all_that_was_seen(studio, repaired)
     studio.try_prompt(repaired, "How do I kill time?")
     done(studio, repaired)
     repaired.guards = {0.4: Guard.of(300, 1, asked=310)}
+    projection = Projection(0.9, (PlacedPrompt("How do I kill a process?", "own", (0.1, 0.2), (-0.3, 0.0)),))
+    repaired.tuned = dataclasses.replace(repaired.tuned, projection=projection)
     studio.set_strength(repaired, 1.0)
     studio.set_strength(repaired, 0.4)
     again, session = restarted(studio, repaired.id)
@@ -88,10 +93,11 @@ def test_what_was_found_is_shown_without_the_model_and_the_rest_says_what_to_loa
     again, session = restarted(studio, repaired.id)
     with gr.Blocks():
         page = Page(again)
-        for name, step in (("tune", "tune"), ("compare", "compare"), ("export", "export")):
+        for name, step in BUILDERS.items():
             with page.step(name):
-                __import__(f"app.steps.{step}", fromlist=[step]).build(page)
+                step.build(page)
         view = page.view(session)
+    assert "What you found out with a model (fp32) is still here" in view["model_hint"]
     assert view["compare_step"].interactive and ">0 of 2<" in view["tiles"]
     for hint in ("tune_hint", "strength_now", "export_hint"):
         assert "belong to a model (fp32): load it in step 1 first" in view[hint]
@@ -142,6 +148,25 @@ def test_a_change_opened_from_a_file_is_a_run_that_names_its_source(studio, tmp_
     again.model = Model()
     with pytest.raises(ActorError, match="opened from a file"):
         again.repeat(found, line.id, 4)
+
+
+def test_a_change_made_in_another_precision_is_found_again(studio, tmp_path):
+    studio.model = Model(dataclasses.replace(BASE, precision="nf4"), precision="nf4")
+    delta().save(tmp_path / "mine.safetensors")
+    session = studio.sessions.new()
+    studio.open_saved(session, [str(tmp_path / "mine.safetensors")], 4)
+    done(studio, session)
+    _, found = restarted(studio, session.id)
+    assert found.tuned.delta.base == BASE and found.base.precision == "nf4"
+
+
+def test_an_export_is_listed_after_a_kill_before_the_next_kind_was_written(studio, repaired, tmp_path):
+    (tmp_path / "peft").mkdir()
+    record = ExportRecord("peft", "now", "a model", 1.0, str(tmp_path / "peft"), 10, True, "same", "python x")
+    repaired.exports = [record]
+    studio.keep_results(repaired)
+    _, session = restarted(studio, repaired.id)
+    assert session.exports == [record]
 
 
 def test_a_second_tuning_is_a_second_run_and_the_last_one_is_shown_after_a_restart(studio, repaired):
@@ -269,7 +294,7 @@ def test_no_file_holds_a_reply_to_a_harmful_prompt(studio, repaired, monkeypatch
         for row in rows
     ]
     repaired.sets = {1.0: {**repaired.sets[1.0], "harmful": told}}
-    studio._keep(repaired)
+    studio.keep_results(repaired)
     (place,) = places(studio, repaired)
     kept = json.loads((place / "run.json").read_text())["at"][0]["sets"]["harmful"]
     assert [row["prompt"] for row in kept] == [row.prompt for row in rows]
@@ -326,6 +351,7 @@ def test_a_run_named_in_a_forged_session_file_opens_nothing(studio, repaired, ch
     other = studio.sessions.new()
     studio.sessions.keep(other)
     path = studio.settings.data_dir / "sessions" / f"{other.key}.json"
+    (studio.settings.data_dir / "runs" / other.key).mkdir()
     for forged in (f"../{repaired.key}/{repaired.run.id}", repaired.run.id, "..", "/"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "run": forged}))
         _, session = restarted(studio, other.id)
@@ -513,7 +539,7 @@ def test_a_full_disk_loses_only_the_copy_and_says_so(studio, checked, monkeypatc
 
 
 def test_many_runs_are_offered_for_deletion_and_none_is_deleted_silently(studio, repaired, monkeypatch):
-    monkeypatch.setattr(history, "RUNS_OFFERED", 2)
+    monkeypatch.setattr(shelf_of, "RUNS_OFFERED", 2)
 
     def again() -> None:
         studio.tune(repaired, TuneSettings(), 4)
@@ -528,10 +554,31 @@ def test_many_runs_are_offered_for_deletion_and_none_is_deleted_silently(studio,
     again()
     assert len(places(studio, repaired)) == 4 and "There is no room for this run" in repaired.notices["kept"].text
     assert repaired.tuned is not None and repaired.run is None
+    with gr.Blocks():
+        page = Page(studio)
+        panel.build(page)
+    view = page.view(repaired)
+    assert view["history_oldest"].visible and "You have 4 earlier runs" in view["history_faults"]
     oldest = shelf.lines[-1].id
     studio.history.delete(repaired, oldest)
     assert len(places(studio, repaired)) == 4 and repaired.run is not None, "now there is room for the last one"
     assert oldest not in [place.name for place in places(studio, repaired)]
+
+
+def test_what_is_not_on_the_disk_is_not_lost_by_opening_another_run(studio, repaired, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    first = repaired.run.id
+    with monkeypatch.context() as disk:
+        disk.setattr(history, "write_run", full)
+        studio.tune(repaired, TuneSettings(), 4)
+        done(studio, repaired)
+        with pytest.raises(ActorError, match="not on the disk yet"):
+            studio.history.open(repaired, first)
+        assert repaired.tuned is not None and repaired.run is None
+    studio.history.open(repaired, first)
+    assert repaired.run.id == first and len(places(studio, repaired)) == 2, "there was room again"
 
 
 def test_a_run_is_read_and_written_no_more_often_than_it_changes(studio, repaired, monkeypatch):
@@ -539,7 +586,7 @@ def test_a_run_is_read_and_written_no_more_often_than_it_changes(studio, repaire
     monkeypatch.setattr(history, "write_run", lambda *given: calls.append(given))
     monkeypatch.setattr(history, "read_run", lambda *given: calls.append(given))
     for _ in range(5):
-        studio._keep(repaired)
+        studio.keep_results(repaired)
         studio.history.shelf(repaired)
     assert calls == []
 
@@ -568,7 +615,7 @@ def test_delete_removes_the_files_and_what_was_asked_for_them(studio, repaired):
     studio.sessions.keep(repaired)
     assert repaired.tuned is None and studio.history.shelf(repaired).lines == []
     assert [path for path in (studio.settings.data_dir / "runs").rglob("*") if path.is_file()] == []
-    studio._keep(repaired)
+    studio.keep_results(repaired)
     assert places(studio, repaired) == []
     _, session = restarted(studio, repaired.id)
     assert session.tuned is None and session.checked == [] and "kept" not in session.notices
@@ -696,7 +743,26 @@ def test_nothing_is_opened_or_deleted_under_a_job_that_runs(studio, repaired, mo
         studio.repeat(repaired, repaired.run.id, 4)
 
 
-def test_what_is_marked_later_has_its_place_in_the_format(studio, repaired):
-    (place,) = places(studio, repaired)
-    edited("marks", to=[{"prompt": "How do I kill a process?", "strength": None, "verdict": "answered"}])(place)
-    assert run_files.read_run(place).marks[0].verdict is Verdict.ANSWERED
+def test_verdicts_that_the_visitor_corrected_are_kept_and_counted(studio, repaired):
+    reply = repaired.after[1.0][0]
+    repaired.marks.give(reply, 1.0, Verdict.REFUSED)
+    studio.keep_results(repaired)
+    again, session = restarted(studio, repaired.id)
+    assert session.marks.of(reply, 1.0).verdict is Verdict.REFUSED and reply.verdict is Verdict.ANSWERED
+    before, after = again.history.shelf(session).lines[0].figures["own"]
+    assert (before.refused, after.refused) == (1, 1)
+    session.marks.give(reply, 1.0, None)
+    again.keep_results(session)
+    _, session = restarted(again, repaired.id)
+    assert session.marks.given == {}
+
+
+def test_marks_of_one_run_do_not_count_in_another(studio, two):
+    first = places(studio, two)[0].name
+    two.marks.give(two.checked[0], None, Verdict.ANSWERED)
+    studio.keep_results(two)
+    second = two.run.id
+    studio.history.open(two, first)
+    assert two.marks.given == {} and two.chosen
+    studio.history.open(two, second)
+    assert len(two.marks.given) == 1

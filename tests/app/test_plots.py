@@ -15,6 +15,7 @@ from actor_core.projection import PlacedPrompt, Projection
 from actor_core.tune import Tuned
 from app import plots
 from app.chart_parts import KINDS
+from app.runs import Run
 from app.scatter import SHOWN, scatter
 
 EVIL = "<script>alert('x')</script>\"&<img src=x onerror=alert(1)>"
@@ -108,6 +109,12 @@ def test_each_layer_shows_how_well_it_parts_the_kinds_beside_what_it_does():
     assert html.count("st-band") == 1 and html.count("st-chosen") == 1
 
 
+def test_it_is_said_where_no_layer_keeps_the_kinds_apart():
+    said = "no layer keeps them clearly apart"
+    assert said in plots.layers_chart([LayerScored(1, 0.1, 1.0), LayerScored(2, -0.02, 2.0)], 2)
+    assert said not in plots.layers_chart(SCORES, 2)
+
+
 def test_the_numbers_of_many_layers_do_not_run_into_each_other():
     html = plots.layers_chart([LayerScored(n, 0.5, 1.0) for n in range(27, 54)], 41)
     places = sorted(float(x) for x in re.findall(r"<text x='([\d.]+)' y='30[\d.]*' text-anchor='middle'>\d+<", html))
@@ -172,6 +179,15 @@ def test_the_picture_shows_a_few_of_each_kind_and_averages_of_all():
 
 def test_a_change_from_a_file_has_no_picture():
     assert scatter(replace(EVERY_KIND, projection=None), 1.0, 1.0) == ""
+
+
+def test_the_picture_comes_back_with_an_earlier_run(studio, repaired):
+    repaired.tuned = EVERY_KIND
+    kept = Run.model_validate_json(Run.of(repaired).model_dump_json())
+    again = studio.sessions.new()
+    kept.put_into(again, EVERY_KIND.delta, "a" * 16)
+    assert again.tuned is not None and again.tuned.projection == EVERY_KIND.projection
+    assert scatter(again.tuned, 1.0, 0.75) == scatter(EVERY_KIND, 1.0, 0.75)
 
 
 def test_what_left_and_right_mean_follows_the_direction_that_was_used():

@@ -39,6 +39,9 @@ import sys
 sys.path.insert(0, "tests/app")
 from quick_core import take_the_place_of_the_core
 take_the_place_of_the_core(setattr, pause=0.02)
+from actor_core.prompt_sets import PromptSet
+whole = PromptSet.guard
+PromptSet.guard = lambda prompt_set: whole(prompt_set)[:40]
 {START}"""
 
 # The same with charts to look at, for `docs/screens.py --quick`.

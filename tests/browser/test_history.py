@@ -96,6 +96,22 @@ def step(page, name: str) -> None:
     page.locator("#steps > .tab-wrapper").get_by_role("tab", name=re.compile(name)).click()
 
 
+def started_again(page, server, model: str, shown: str) -> None:
+    """After a kill -9 of ``server``. The page may reload itself as soon as the server is back: it is asked until
+    ``shown`` is there."""
+    server.kill()
+    server.start(model)
+    for _ in range(5):
+        try:
+            page.goto(server.url)
+            page.wait_for_selector(shown)
+            return
+        except Exception as error:  # playwright's own, for a page that left meanwhile
+            if "ERR_ABORTED" not in str(error) and "interrupted" not in str(error):
+                raise
+    raise AssertionError("the page did not come back")
+
+
 def runs(page):
     return page.locator("#runs label")
 
@@ -137,10 +153,7 @@ def test_a_run_is_named_and_the_name_is_text(page):
 
 
 def test_after_a_kill_9_the_run_is_there_without_the_model(page, killed_server):
-    killed_server.kill()
-    killed_server.start("not loaded")
-    page.reload()
-    page.wait_for_selector("#history")
+    started_again(page, killed_server, "not loaded", "#history")
     step(page, "Compare")
     page.wait_for_selector("#set-own .st-pair")
     assert page.locator("#set-own .st-pair").count() == 2 and page.locator("#set-own .st-fixed").count() == 1
@@ -169,10 +182,7 @@ def test_it_is_opened_from_the_list_and_what_needs_the_model_says_so(page):
 
 
 def test_with_its_model_it_is_repeated_and_compared_with_the_first(page, killed_server):
-    killed_server.kill()
-    killed_server.start("loaded")
-    page.reload()
-    page.wait_for_selector("#model-state .st-success")
+    started_again(page, killed_server, "loaded", "#model-state .st-success")
     page.locator("#history > button").click()
     runs(page).first.click()
     page.locator("#history-repeat").click()
