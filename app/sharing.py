@@ -116,7 +116,11 @@ def shared_page(session: Session) -> str:
         if sets[name]:
             body = _table(sets[name]) if name == "harmful" else _cards(sets[name])
             parts.append(_section(heading, about, body, css=name))
-    tiles = render.tiles(figures.tiles(session, comparing=False, corrected_by="a person"))
+    # Whoever reads the file is not the one whose prompts they are.
+    measured = figures.tiles(session, comparing=False, corrected_by="a person")
+    tiles = render.tiles(
+        [(tone, what.replace("Your prompts", "The prompts"), figure, why) for tone, what, figure, why in measured]
+    )
     return (
         f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"

@@ -20,6 +20,7 @@ def test_it_holds_what_step_4_shows(repaired):
     page = shared_page(repaired)
     assert "a model before and after" in page and "layer 3, strength 1 " in page
     assert KILL in page and "0 of 2" in page and ">fixed<" in page
+    assert "The prompts refused" in page and "Your" not in page
     for name in ("look_alike", "ordinary", "harmful"):
         assert page.count(f"<section class='{name}'>") == 1
 
