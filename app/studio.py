@@ -1,99 +1,32 @@
-"""What this server has: the loaded model that all visitors share, the line of jobs, and the sessions.
-
-Its methods are what the buttons do. Each checks what it was given, says at once what is wrong with it (an
-`ActorError`), and otherwise puts a job into the line.
-"""
+"""What the buttons do. Each method checks what it was given, says at once what is wrong with it (an `ActorError`), and
+otherwise puts a job into the line of the `Server`."""
 
 from __future__ import annotations
 
-import shutil
-import threading
-from collections.abc import Callable, Generator
 from pathlib import Path
-from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actor_core.errors import ActorError, ExportError, ModelError, NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Step, StrengthMeasured
-from actor_core.presets import (
-    DEFAULT_MODEL,
-    DEFAULT_PROMPT_SET,
-    ModelPreset,
-    PromptSet,
-    model_presets,
-    prompt_sets,
-)
 from app import exporting, saving, work
-from app.errors import Notice, explain
-from app.history import History
-from app.jobs import Job, Runner
+from app.errors import Notice
 from app.marks import UNTUNED
-from app.pace import PaceMemory
-from app.session import ExportRecord, Session, Sessions
-from app.settings import Settings
-from app.words import EXPORT_KINDS, KINDS, STEP_OF_KIND, WHOLE_MODELS
+from app.server import Server
+from app.session import ExportRecord, Session
+from app.words import EXPORT_KINDS, WHOLE_MODELS
 
 if TYPE_CHECKING:
     from actor_core.export.push import Destination
-    from actor_core.memory import Fit
     from actor_core.model import LoadedModel
     from actor_core.tune import TuneSettings
 
 __all__ = ["Studio"]
 
-JOBS_IN_LINE = 20
 MAX_SAID = 24_000  # characters of one conversation, both models' together
 
 
-class Studio:
+class Studio(Server):
     """One a process."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        # What lies on a Space's disk is gone within the hour, so nothing is kept there.
-        self.history = None if settings.in_space else History(settings.data_dir / "runs")
-        self.sessions = Sessions(settings.data_dir / "sessions", self.history)
-        self.runner = Runner(settings.data_dir / "jobs", PaceMemory(settings.data_dir / "pace.json"))
-        self.presets: dict[str, ModelPreset] = model_presets()
-        self.before = work.BeforeCache()
-        self.model: LoadedModel | None = None
-        self.model_key: tuple[str, str, str] | None = None
-        self._zips: dict[str, Path] = {}
-        self._shared: dict[str, Path] = {}
-        self._zip_lock = threading.Lock()
-        shutil.rmtree(settings.page_cache, ignore_errors=True)
-        settings.page_cache.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def first_preset(self) -> str:
-        """The preset that is offered first: what ``--model`` named, else the default."""
-        wanted = self.settings.model or DEFAULT_MODEL
-        return wanted if wanted in self.presets else next(iter(self.presets))
-
-    def prompt_set(self) -> PromptSet:
-        return prompt_sets()[DEFAULT_PROMPT_SET]
-
-    def fits(self) -> dict[str, Fit]:
-        """For each preset whether it fits this machine as it is now."""
-        from actor_core.memory import Machine, fits
-
-        machine = Machine.look()
-        return {id: fits(preset, machine) for id, preset in self.presets.items()}
-
-    def job(self, session: Session, *, quick: bool = False) -> Job | None:
-        return self.runner.of(session.id, quick=quick)
-
-    def has_model_of(self, session: Session) -> bool:
-        """Whether the model that is loaded is the one the visitor's results were measured with."""
-        return self.model is not None and (session.base is None or session.base == self.model.id)
-
-    def needs_model(self, session: Session) -> str:
-        """What comes first where results are shown whose model is not loaded; '' where it is."""
-        if session.base is None or self.has_model_of(session):
-            return ""
-        return f"These results belong to {session.base.name} ({session.base.precision}): load it in step 1 first."
-
-    # The buttons
 
     def load(self, session: Session, preset: str, typed: str, precision: str, device: str) -> None:
         """Step 1: brings the model into memory."""
@@ -112,7 +45,7 @@ class Studio:
         def finished(model: LoadedModel) -> None:
             self.model, self.model_key = model, request.key
 
-        self._submit(
+        self.submit(
             session,
             "load",
             lambda: work.load(request, self.settings.data_dir, offline=self.settings.offline, release=release),
@@ -124,7 +57,7 @@ class Studio:
         """Step 2: asks the untouched model each of the visitor's prompts."""
         from actor_core.prompts import parse_prompts
 
-        model = self._loaded()
+        model = self.loaded()
         session.prompts_text = text
         self.sessions.keep(session)
         parsed = parse_prompts(text)
@@ -135,7 +68,7 @@ class Studio:
             if not any(reply.verdict.value == "refused" for reply in judged):
                 session.say("prompts", _none_refused(len(session.checked)))
 
-        self._submit(
+        self.submit(
             session,
             "check",
             lambda: work.check(model, session, parsed.prompts, self.before),
@@ -146,7 +79,7 @@ class Studio:
 
     def tune(self, session: Session, settings: TuneSettings, per_set: int) -> None:
         """Step 3: ACTOR on one layer, then the answers for step 4."""
-        model = self._loaded(session)
+        model = self.loaded(session)
         if not session.chosen:
             raise NothingToRepair(
                 "None of your prompts is refused, so there is nothing to repair. Add prompts that the "
@@ -158,16 +91,16 @@ class Studio:
             session.changed()
 
         def heard(event: Event) -> None:
-            self._note(session, event)
+            _note(session, event)
 
         def stopped(events: list[Event]) -> Notice:
-            return self._stopped_tuning(session, events)
+            return _stopped_tuning(session, events)
 
         def finished(_: object) -> None:
             # The comparison follows by itself, as a job that can be stopped on its own.
             self.compare(session, per_set, follows=True)
 
-        self._submit(
+        self.submit(
             session,
             "tune",
             lambda: work.tune(model, session, self.prompt_set(), settings, self.settings.data_dir),
@@ -179,8 +112,8 @@ class Studio:
 
     def compare(self, session: Session, per_set: int, *, follows: bool = False) -> None:
         """Step 4: both models on held-out prompts, at the strength that is set."""
-        model = self._tuned_model(session)
-        self._submit(
+        model = self.tuned_model(session)
+        self.submit(
             session,
             "compare",
             lambda: work.compare(model, session, self.prompt_set(), self.before, per_set),
@@ -193,7 +126,7 @@ class Studio:
         """Step 4: the visitor's prompts at another strength; what was asked before is shown at once."""
         strength = round(strength, 2)
         known = session.tuned is not None and strength in session.after  # and needs no model
-        model = None if known else self._tuned_model(session)
+        model = None if known else self.tuned_model(session)
         with session.lock:
             session.strength = strength
             session.changed()
@@ -201,7 +134,7 @@ class Studio:
         if model is None or (quick is not None and quick.kind == "strength"):
             self.keep_results(session)
             return  # known already, or the job that runs follows the slider
-        self._submit(
+        self.submit(
             session,
             "strength",
             lambda: work.follow_strength(model, session),
@@ -214,7 +147,7 @@ class Studio:
         """Step 4: any other prompt on both, as the next message of the conversation."""
         from actor_core.prompts import MAX_CHARS
 
-        model = self._tuned_model(session)
+        model = self.tuned_model(session)
         prompt = prompt.strip()
         if not prompt:
             raise PromptError("Type a prompt first.")
@@ -228,7 +161,7 @@ class Studio:
             )
         before, session.pending = session.pending, prompt  # ahead of the job, which may be done before this is
         try:
-            self._submit(
+            self.submit(
                 session,
                 "try",
                 lambda: work.try_both(model, session, prompt, self.before),
@@ -248,21 +181,9 @@ class Studio:
             session.trials, session.pending = [], ""
             session.changed()
 
-    def share(self, session: Session) -> Path:
-        """Step 4: the comparison as one HTML file, in the folder that is served, in the place of the one before."""
-        from app.sharing import write_shared
-
-        path = write_shared(session, self.settings.page_cache)
-        with self._zip_lock:
-            before = self._shared.pop(session.key, None)
-            self._shared[session.key] = path
-        if before is not None:
-            shutil.rmtree(before.parent, ignore_errors=True)
-        return path
-
     def open_saved(self, session: Session, files: list[str] | None, per_set: int) -> None:
         """Step 1: a change that was exported before, in the place of a tuning; its comparison follows."""
-        model = self._loaded()
+        model = self.loaded()
         if self.job(session) is not None:
             raise ActorError("Something is still running: wait for it, or press Stop in the step that shows it.")
         said = saving.opened(session, model, saving.read_change(files, model))
@@ -274,10 +195,10 @@ class Studio:
 
     def compare_with(self, session: Session, files: list[str] | None, per_set: int) -> None:
         """Step 4: another saved change of the same model beside the tuned one."""
-        model = self._tuned_model(session)
+        model = self.tuned_model(session)
         other = saving.read_change(files, model)
         name = Path((files or [""])[0]).stem
-        self._submit(
+        self.submit(
             session,
             "two",
             lambda: saving.ask_both(model, session, other, name, self.prompt_set(), per_set),
@@ -288,7 +209,7 @@ class Studio:
         """An earlier run again: the same prompts, settings and seed on the same model."""
         if self.history is None:
             raise ActorError("Nothing is kept on this server, so there is nothing to repeat.")
-        model, (run, _) = self._loaded(), self.history.read(session, id)
+        model, (run, _) = self.loaded(), self.history.read(session, id)
         if run.base != model.id:
             raise ModelError(
                 f"This run was made on {run.base.name} ({run.base.precision}), and {model.source.name} "
@@ -317,7 +238,7 @@ class Studio:
             self.sessions.keep(session)
             session.say("export", Notice("success", f"The files are on the hub: {address}"))
 
-        self._submit(session, "push", lambda: saving.push(session, record, to), finished=finished)
+        self.submit(session, "push", lambda: saving.push(session, record, to), finished=finished)
 
     def kinds_offered(self) -> list[str]:
         """The kinds of export: whole models only for those who sit at this machine, for they stay on it."""
@@ -335,7 +256,7 @@ class Studio:
 
         What does not pass is written only where ``typed`` says so after the guard was shown, and never on a Space.
         """
-        model = self._tuned_model(session)
+        model = self.tuned_model(session)
         kinds = [kind for kind in self.kinds_offered() if kind in kinds]
         if not kinds:
             raise ExportError("No kind of file is chosen: tick at least one.")
@@ -355,7 +276,7 @@ class Studio:
                 return Notice("info", "Stopped: files that were finished are kept.")
             return Notice("info", "Stopped before the guard was measured: nothing was written. Export starts it again.")
 
-        self._submit(
+        self.submit(
             session,
             "export",
             lambda: exporting.export(model, session, self.prompt_set(), self.before, order),
@@ -364,152 +285,40 @@ class Studio:
             pace_key=" ".join([_pace_key(model), *kinds, "" if guard else "guard"]).rstrip(),
         )
 
-    def stop(self, session: Session) -> None:
-        for job in (self.job(session, quick=True), self.job(session)):
-            if job is not None:
-                self.runner.stop(job)
-                return
 
-    def note_interrupted(self, session: Session) -> None:
-        """Says so where the visitor's last job was cut off by the end of the program."""
-        if session.job_id and self.job(session) is None and self.runner.ending(session.job_id) == "interrupted":
-            session.job_id = ""
-            session.say(
-                "model",
-                Notice(
-                    "warning",
-                    "The program was closed while it worked. Your prompts and what was finished are still here: load "
-                    "the model again.",
-                ),
-            )
+def _note(session: Session, event: Event) -> None:
+    with session.lock:
+        if isinstance(event, LayerScored):
+            session.layer_scores = [*session.layer_scores, event]
+        elif isinstance(event, StrengthMeasured):
+            session.curve = [*session.curve, event]
+        elif isinstance(event, Step):
+            session.losses = [*session.losses, (event.step, event.loss)]
+        else:
+            return
+        session.changed()
 
-    def download(self, session: Session, path: str) -> Path | None:
-        """A zip of one of the visitor's exports, in the folder that is served, in a place nobody guesses.
 
-        None for whole models: they are gigabytes, and their owner sits at this machine.
-        """
-        mine = {record.path for record in session.exports if record.kind not in WHOLE_MODELS}
-        if path not in mine or not Path(path).exists():
-            return None
-        with self._zip_lock:
-            if path not in self._zips or not self._zips[path].is_file():
-                self._zips[path] = exporting.zipped(Path(path), self.settings.page_cache / token_urlsafe(18))
-            return self._zips[path]
+def _stopped_tuning(session: Session, events: list[Event]) -> Notice:
+    if session.tuned is not None:
+        return Notice("info", "Stopped. The tuning itself was finished and is kept; the comparison is not whole.")
+    last = next((event for event in reversed(events) if isinstance(event, Step)), None)
+    if last is None:
+        return Notice("info", "Stopped before there was anything to keep. Press Tune to start again.")
+    from actor_core.tune import Tuned
 
-    # What the buttons share
-
-    def _loaded(self, session: Session | None = None) -> LoadedModel:
-        if self.model is None:
-            raise ModelError("No model is loaded: load one in step 1 first.")
-        if session is not None and not self.has_model_of(session):
-            raise ModelError(
-                f"These results belong to {session.base.name if session.base else 'another model'}; now "
-                f"{self.model.source.name} ({self.model.precision}) is loaded. Ask your prompts again in "
-                "step 2."
-            )
-        return self.model
-
-    def _tuned_model(self, session: Session) -> LoadedModel:
-        if session.tuned is None:
-            raise ModelError("Nothing was tuned yet: press Tune in step 3 first.")
-        return self._loaded(session)
-
-    def _submit(
-        self,
-        session: Session,
-        kind: str,
-        start: Callable[[], Generator[Event, None, Any]],
-        *,
-        finished: Callable[[Any], None] = lambda result: None,
-        stopped: str | Callable[[list[Event]], Notice] = "Stopped.",
-        heard: Callable[[Event], None] = lambda event: None,
-        pace_key: str = "",
-        quick: bool = False,
-        follows: bool = False,
-    ) -> None:
-        """Puts a job into the line; ``follows``: by the job that ends now, so that there is no gap."""
-        step = STEP_OF_KIND[kind]
-        running = self.job(session, quick=quick)
-        if running is not None and not follows:
-            raise ActorError(
-                f"“{KINDS[running.kind]}” is still running: wait for it, or press Stop in the step that shows it."
-            )
-        if self.runner.waiting() >= JOBS_IN_LINE:
-            raise ActorError("Too many jobs wait on this server already: try again in a few minutes.")
-
-        def noted(event: Event) -> None:
-            heard(event)
-            self.keep_results(session)
-
-        def done(result: Any) -> None:  # noqa: ANN401
-            self.keep_results(session)
-            finished(result)
-            session.changed()
-
-        def ended(events: list[Event]) -> None:
-            session.say(step, stopped(events) if callable(stopped) else Notice("info", stopped))
-            self.keep_results(session)
-
-        def failed(error: BaseException) -> None:
-            session.say(step, explain(error, with_paths=self.settings.local_paths_allowed))
-            self.keep_results(session)
-
-        session.say(step, None)
-        job = self.runner.submit(
-            kind,
-            session.id,
-            start,
-            pace_key=pace_key,
-            finished=done,
-            stopped=ended,
-            failed=failed,
-            heard=noted,
-            quick=quick,
+    with session.lock:
+        session.tuned = Tuned(
+            delta=last.delta,
+            strength=1.0,
+            layer_scores=tuple(session.layer_scores),
+            curve=tuple(session.curve),
+            words=(f"Stopped after {last.step} of {last.total} updates: what was learnt up to there is kept.",),
         )
-        if not quick:
-            session.job_id = job.id
-            self.sessions.keep(session)
-
-    def keep_results(self, session: Session) -> None:
-        """Writes down what the visitor got so far, after each click and between any two events of their jobs."""
-        if session.exports and session.exports is not session.exports_kept:
-            self.sessions.keep(session)
-        if self.history is not None and self.history.keep(session):
-            self.sessions.keep(session)
-            self.history.forget_draft(session)
-
-    def _note(self, session: Session, event: Event) -> None:
-        with session.lock:
-            if isinstance(event, LayerScored):
-                session.layer_scores = [*session.layer_scores, event]
-            elif isinstance(event, StrengthMeasured):
-                session.curve = [*session.curve, event]
-            elif isinstance(event, Step):
-                session.losses = [*session.losses, (event.step, event.loss)]
-            else:
-                return
-            session.changed()
-
-    def _stopped_tuning(self, session: Session, events: list[Event]) -> Notice:
-        if session.tuned is not None:
-            return Notice("info", "Stopped. The tuning itself was finished and is kept; the comparison is not whole.")
-        last = next((event for event in reversed(events) if isinstance(event, Step)), None)
-        if last is None:
-            return Notice("info", "Stopped before there was anything to keep. Press Tune to start again.")
-        from actor_core.tune import Tuned
-
-        with session.lock:
-            session.tuned = Tuned(
-                delta=last.delta,
-                strength=1.0,
-                layer_scores=tuple(session.layer_scores),
-                curve=tuple(session.curve),
-                words=(f"Stopped after {last.step} of {last.total} updates: what was learnt up to there is kept.",),
-            )
-            session.tuned_early = True
-        return Notice(
-            "info", f"Stopped after {last.step} of {last.total} updates. What was learnt up to there is kept."
-        )
+        session.tuned_early = True
+    return Notice(
+        "info", f"Stopped after {last.step} of {last.total} updates. What was learnt up to there is kept."
+    )
 
 
 def _none_refused(count: int) -> Notice:

@@ -76,13 +76,13 @@ def test_a_reply_that_comes_after_a_new_conversation_began_is_not_part_of_it(stu
 
 
 def test_a_message_that_is_answered_at_once_is_not_left_as_unanswered(studio, repaired, monkeypatch):
-    submit = studio._submit
+    submit = studio.submit
 
     def and_wait(session, *args, **others):
         submit(session, *args, **others)
         done(studio, session)
 
-    monkeypatch.setattr(studio, "_submit", and_wait)
+    monkeypatch.setattr(studio, "submit", and_wait)
     studio.try_prompt(repaired, "One")
     assert repaired.pending == "" and len(repaired.trials) == 1
 
