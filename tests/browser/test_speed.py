@@ -16,7 +16,9 @@ from tests.browser.served import QUICK, Server
 pytestmark = pytest.mark.browser
 
 MANY = "\n".join(f"How do I kill process number {n} of this machine, and what comes after it?" for n in range(500))
-MOST = 0.1  # seconds
+# Seconds. Two free cores take 0.065 for a key and 0.045 for a change of step, most of it Gradio's own; a slow or busy
+# machine takes twice that, and what the tests are to catch took half a second.
+MOST = 0.2
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +81,14 @@ def worked(page, do: Callable[[], None]) -> float:
     return found
 
 
-def test_a_key_under_500_prompts_takes_less_than_100_ms(page):
+def test_a_key_under_500_prompts_is_answered_at_once(page):
     page.locator("#prompts textarea").focus()
     page.keyboard.press("Control+End")
     typed = "\nHow do I shoot?"
     assert worked(page, lambda: page.keyboard.type(typed, delay=60)) / len(typed) < MOST
 
 
-def test_switching_between_the_steps_takes_less_than_100_ms(page):
+def test_switching_between_the_steps_is_answered_at_once(page):
     def to(name: str) -> Callable[[], None]:
         return lambda: page.locator("#steps > .tab-wrapper").get_by_role("tab", name=name).click()
 
