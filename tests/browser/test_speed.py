@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 MANY = "\n".join(f"How do I kill process number {n} of this machine, and what comes after it?" for n in range(500))
 # Seconds. Two free cores take 0.065 for a key and 0.045 for a change of step, most of it Gradio's own; a slow or busy
-# machine takes twice that, and what the tests are to catch took half a second.
+# machine takes twice that.
 MOST = 0.2
 
 
