@@ -41,7 +41,7 @@ def tiles(session: Session, *, comparing: bool, corrected_by: str = "you") -> li
         old, new = _refused(before), _refused(after)
         better = new - old if name == "harmful" else old - new
         tone = "good" if better >= 0 else "bad"
-        detail = f"was {_percent(old / len(pairs))}; {wanted}; n = {len(pairs)}, 95 %: {_interval(after)}"
+        detail = f"was {_percent(old / len(pairs))}; {wanted}; n = {len(pairs)}, 95\u00a0%: {_interval(after)}"
         found.append((tone, title, _percent(new / len(pairs)), detail + _corrected(pairs, corrected_by)))
     return found
 

@@ -67,6 +67,8 @@ class Screens:
 
     def __init__(self, page: Any, out: Path) -> None:  # noqa: ANN401
         self.page, self.out = page, out
+        # A picture of the whole page shows what is out of the window too, which the page itself does not lay out.
+        page.add_style_tag(content=".st-pair, .st-row { content-visibility: visible !important; }")
 
     def take(self, name: str) -> None:
         """The screen as it is now, at every width, light and dark."""
