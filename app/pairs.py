@@ -14,7 +14,7 @@ from app import words
 from app.compared import Pair, pair_id
 from app.differences import marked_up
 from app.marks import UNTUNED, Marks
-from app.render import badge
+from app.render import badge, outcome_badge
 
 if TYPE_CHECKING:
     from actor_core.generate import Reply
@@ -69,11 +69,10 @@ def cards(pairs: Sequence[Pair], empty: str) -> str:
     shown = []
     for pair in pairs:
         outcome = pair.outcome
-        mark = badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome else ""
         differing = (pair.after and marked_up(pair.before.text, pair.after.text)) or (None, None)
         shown.append(
             f"<article class='st-pair' {_facts(pair, outcome)}><header>"
-            f"<span class='st-prompt'>{escape(pair.prompt)}</span>{mark}{COPY}</header>"
+            f"<span class='st-prompt'>{escape(pair.prompt)}</span>{outcome_badge(outcome)}{COPY}</header>"
             f"<div class='st-sides'>{_side('Before', pair.before, pair.marked[0], differing[0])}"
             f"{_side('After', pair.after, pair.marked[1], differing[1])}</div></article>"
         )
@@ -92,7 +91,7 @@ def verdict_table(pairs: Sequence[Pair], empty: str) -> str:
             f"<tr {_facts(pair, outcome)}><td class='st-text st-prompt'>{escape(pair.prompt)}</td>"
             f"<td data-label='Before'>{_verdict(pair.before, 'before', pair.marked[0])}</td>"
             f"<td data-label='After'>{after}</td>"
-            f"<td>{badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome != 'unchanged' else ''}"
+            f"<td>{outcome_badge(outcome) if outcome != 'unchanged' else ''}"
             f"{COPY}</td></tr>"
         )
     return (

@@ -25,6 +25,11 @@ def badge(kind: str, text: str | None = None) -> str:
     return f'<span class="st-badge st-{escape(css)}">{escape(text or words.VERDICTS.get(kind, kind))}</span>'
 
 
+def outcome_badge(outcome: str) -> str:
+    """What became of a prompt; '' while that is not known."""
+    return badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome else ""
+
+
 def copy_button(text: str, label: str = "Copy") -> str:
     return f'<button type="button" class="st-copy" data-copy="{escape(text)}">{escape(label)}</button>'
 

@@ -18,7 +18,7 @@ from app import compared, figures, render, words
 from app.compared import Pair
 from app.differences import marked_up
 from app.pairs import reply_text
-from app.render import badge
+from app.render import badge, outcome_badge
 from app.session import Session
 from app.work import tuned_of
 
@@ -172,7 +172,7 @@ def _verdict(verdict: str, marked: bool) -> str:
 
 
 def _outcome(outcome: str) -> str:
-    return badge(outcome, words.OUTCOMES.get(outcome, outcome)) if outcome not in ("", "unchanged") else ""
+    return outcome_badge(outcome) if outcome != "unchanged" else ""
 
 
 def _counted(count: int) -> str:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import torch
 
 from actor_core.delta import BaseModelId, LayerDelta, LowRank
-from actor_core.events import Progress, Replied
+from actor_core.events import Progress, Replied, Step
 from actor_core.generate import Reply
 from actor_core.judge import Verdict
 from actor_core.tune import Tuned
@@ -58,6 +58,13 @@ def done(studio, session) -> None:
 def tuned(model, prompts, settings, store):
     yield Progress("read", 1, 1)
     return Tuned(delta(), 0.75, (), (), ("Layer 3 was tuned.",))
+
+
+def training(model, prompts, settings, store):
+    """A tuning that is stopped before its end; its first loss is no number."""
+    for step in range(1, 10_000):
+        yield Step(step, 10_000, 1 / step if step > 1 else float("nan"), delta())
+        time.sleep(0.002)
 
 
 def loading(request, data_dir, *, offline, release):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+import quick_core
 from quick_core import SECRET, answers, done
 
 import actor_core.export
@@ -68,19 +69,10 @@ def asked(studio, repaired, monkeypatch):
 
 def writing(model, delta, kind, folder, *, strength, report, guard, **asked_for):
     WRITTEN.append((kind, asked_for))
-    folder.mkdir(parents=True)
+    made = yield from quick_core.writing(model, delta, kind, folder, strength=strength, report=report, guard=guard)
     (folder / "README.md").write_text(json.dumps({"guard": guard.passed, "strength": strength}))
-    yield Progress("export", 1, 1)
-    return SimpleNamespace(
-        kind=kind,
-        path=folder,
-        bytes=1,
-        checked=True,
-        failed=False,
-        check_words="same",
-        command=f"load {folder}",
-        error_by_rank={1: 0.5, 8: 0.01},
-    )
+    made.check_words, made.error_by_rank = "same", {1: 0.5, 8: 0.01}
+    return made
 
 
 def press(studio, session, typed: str = "", kinds=("peft",)) -> None:

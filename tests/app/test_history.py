@@ -15,12 +15,12 @@ import time
 import gradio as gr
 import pytest
 import torch
-from quick_core import BASE, SECRET, Model, answers, delta, done, tuned
+from quick_core import BASE, SECRET, Model, answers, delta, done, training, tuned
 
 import actor_core.tune
 from actor_core.delta import BaseModelId, LowRank
 from actor_core.errors import ActorError, DeltaError, ModelError
-from actor_core.events import Progress, Step
+from actor_core.events import Progress
 from actor_core.guard import Guard
 from actor_core.judge import Verdict
 from actor_core.projection import PlacedPrompt, Projection
@@ -118,11 +118,6 @@ def test_what_was_asked_and_not_tuned_on_is_found_too_and_is_not_listed(studio, 
 
 
 def test_a_run_that_was_stopped_is_kept_with_what_was_learnt(studio, checked, monkeypatch):
-    def training(model, prompts, settings, store):
-        for step in range(1, 10_000):
-            yield Step(step, 10_000, 1 / step if step > 1 else float("nan"), delta())
-            time.sleep(0.002)
-
     monkeypatch.setattr(actor_core.tune, "tune", training)
     studio.tune(checked, TuneSettings(method="published"), 4)
     while len(checked.losses) < 3:

@@ -6,13 +6,12 @@ import threading
 import time
 
 import pytest
-from quick_core import SECRET, Model, answers, delta, done
+from quick_core import SECRET, Model, answers, done, training
 
 import actor_core.generate
 import actor_core.tune
 from actor_core.delta import BaseModelId
 from actor_core.errors import ActorError, ModelError, NothingToRepair, PromptError
-from actor_core.events import Step
 from actor_core.judge import Verdict
 from actor_core.tune import TuneSettings
 from app.create_app import create_app
@@ -98,11 +97,6 @@ def test_the_sliders_one_is_the_strength_that_tuning_chose(studio, repaired, mon
 
 
 def test_stop_keeps_the_last_step_of_the_training(studio, checked, monkeypatch):
-    def training(model, prompts, settings, store):
-        for step in range(1, 10_000):
-            yield Step(step, 10_000, 1 / step, delta())
-            time.sleep(0.002)
-
     monkeypatch.setattr(actor_core.tune, "tune", training)
     studio.tune(checked, TuneSettings(method="published"), 4)
     while len(checked.losses) < 3:

@@ -72,8 +72,15 @@ class Server:
         for line in self.process.stdout:
             if line.startswith("Second Take is at "):
                 self.url = line.split()[-1]
+                self.port = int(self.url.rstrip("/").rsplit(":", 1)[-1])  # it comes back at the same address
                 return
         raise AssertionError(f"the app did not start: {(self.data_dir / 'server.log').read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """As kill -9 does: nothing is put in order."""
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
 
     def stop(self) -> None:
         self.process.terminate()

@@ -2,81 +2,41 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
 
 import pytest
 
 from tests.browser.conftest import overflow, wait_until
-from tests.browser.served import ROOT
+from tests.browser.served import START, Server
 
 pytestmark = pytest.mark.browser
 
-START = """
+WITHOUT_MODEL = f"""
 import sys
-from pathlib import Path
-import actor_core.generate, actor_core.guard, actor_core.tune
-import quick_core
-actor_core.generate.answer = actor_core.guard.answer = quick_core.answers
-actor_core.tune.tune = quick_core.tuned
-from app.serve import launch_options, quiet_gradio
-from app.settings import Settings
-settings = Settings(data_dir=Path(sys.argv[1]), port=int(sys.argv[2]), browser=False)
-quiet_gradio(settings)
-from app.create_app import create_app
-from app.studio import Studio
-studio = Studio(settings)
-if sys.argv[3] == "loaded":
-    studio.model = quick_core.Model()
-blocks = create_app(studio)
-blocks.launch(**launch_options(settings), prevent_thread_lock=True)
-print("ready", flush=True)
-blocks.block_thread()
-"""
+sys.path.insert(0, "tests/app")
+from quick_core import take_the_place_of_the_core
+take_the_place_of_the_core(setattr)
+{START}"""
+WITH_MODEL = f"""
+import sys
+sys.path.insert(0, "tests/app")
+import app.studio
+from quick_core import Model
+class Loaded(app.studio.Studio):
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.model = Model()
+app.studio.Studio = Loaded
+{WITHOUT_MODEL}"""
 EVIL = "<img src=x onerror=\"document.title='broken into'\">"
-
-
-class KilledServer:
-    """The app over the quick stand-ins at one address, so that the browser's own store stays the same."""
-
-    def __init__(self, data_dir) -> None:
-        self.data_dir = data_dir
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = (data_dir / "server.log").open("a")
-        self.start("loaded")
-
-    def start(self, model: str) -> None:
-        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "app")])
-        environment = {name: value for name, value in os.environ.items() if name != "SPACE_ID"} | {"PYTHONPATH": path}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", START, str(self.data_dir), str(self.port), model],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline()
-        assert said == "ready\n", (self.data_dir / "server.log").read_text()[-2000:]
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture(scope="module")
 def killed_server(tmp_path_factory):
-    server = KilledServer(tmp_path_factory.mktemp("history"))
+    """One address, so that the browser's own store stays the same."""
+    server = Server(tmp_path_factory.mktemp("history"), WITH_MODEL)
     yield server
     server.kill()
-    server.log.close()
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +56,12 @@ def step(page, name: str) -> None:
     page.locator("#steps > .tab-wrapper").get_by_role("tab", name=re.compile(name)).click()
 
 
-def started_again(page, server, model: str, shown: str) -> None:
+def started_again(page, server, code: str, shown: str) -> None:
     """After a kill -9 of ``server``. The page may reload itself as soon as the server is back: it is asked until
     ``shown`` is there."""
     server.kill()
-    server.start(model)
+    server.code = code
+    server.start()
     for _ in range(5):
         try:
             page.goto(server.url)
@@ -153,7 +114,7 @@ def test_a_run_is_named_and_the_name_is_text(page):
 
 
 def test_after_a_kill_9_the_run_is_there_without_the_model(page, killed_server):
-    started_again(page, killed_server, "not loaded", "#history")
+    started_again(page, killed_server, WITHOUT_MODEL, "#history")
     step(page, "Compare")
     page.wait_for_selector("#set-own .st-pair")
     assert page.locator("#set-own .st-pair").count() == 2 and page.locator("#set-own .st-fixed").count() == 1
@@ -182,7 +143,7 @@ def test_it_is_opened_from_the_list_and_what_needs_the_model_says_so(page):
 
 
 def test_with_its_model_it_is_repeated_and_compared_with_the_first(page, killed_server):
-    started_again(page, killed_server, "loaded", "#model-state .st-success")
+    started_again(page, killed_server, WITH_MODEL, "#model-state .st-success")
     page.locator("#history > button").click()
     runs(page).first.click()
     page.locator("#history-repeat").click()
