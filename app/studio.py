@@ -179,6 +179,7 @@ class Studio(Server):
             self.runner.stop(job)
         with session.lock:
             session.trials, session.pending = [], ""
+            session.marks.forget_turns()
             session.changed()
 
     def open_saved(self, session: Session, files: list[str] | None, per_set: int) -> None:
