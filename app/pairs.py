@@ -95,8 +95,8 @@ def verdict_table(pairs: Sequence[Pair], empty: str) -> str:
             f"{COPY}</td></tr>"
         )
     return (
-        "<table class='st-table st-verdicts'><thead><tr><th>Prompt</th><th>Before</th><th>After</th><th>Change</th></tr>"
-        f"</thead><tbody class='st-list' {LIST}>{''.join(rows)}</tbody></table>"
+        "<table class='st-table st-verdicts'><thead><tr><th>Prompt</th><th>Before</th><th>After</th><th>Change</th>"
+        f"</tr></thead><tbody class='st-list' {LIST}>{''.join(rows)}</tbody></table>"
     )
 
 

@@ -1,4 +1,4 @@
-"""A verdict that a person corrects, in step 2 or step 4: what a click in a list or the conversation says, and what it does."""
+"""A verdict that a person corrects, in step 2 or step 4: what a click on a reply says, and what it does."""
 
 from __future__ import annotations
 
