@@ -194,6 +194,19 @@ class Run(BaseModel):
                 session.two = Two(two.name, two.strength, list(two.likeness), list(two.sets))
             session.changed()
 
+    def why_not_repeated(self) -> str:
+        """What is not known of how it was made, in words; '' where everything is."""
+        if self.recipe is None and self.source:
+            return (
+                "it was opened from a file that does not say what it was made with. A zip downloaded here does, where "
+                "its prompts were not left out"
+            )
+        if self.recipe is None and self.tuned is not None and self.tuned.early:
+            return "it was stopped by an earlier version of this program, which did not note its settings"
+        if self.recipe is None:
+            return "its settings were not noted"
+        return "its file leaves out the prompts that were repaired" if self.recipe.own is None else ""
+
     def shown(self) -> AtStrength:
         """What was asked at the strength that is set."""
         return next((at for at in self.at if at.strength == self.strength), AtStrength(self.strength))

@@ -1,7 +1,7 @@
 """The comparison as one HTML file that opens anywhere: no script, no other file, nothing but what step 4 shows.
 
-It names the model, the layer and the strength, and says which verdicts a person gave. Of the held-out harmful prompts it
-holds the verdicts and no reply; no path, no id and no address of this machine is in it.
+It names the model, the layer and the strength, and says which verdicts a person gave. Of the held-out harmful
+prompts it holds the verdicts and no reply; no path, no id and no address of this machine is in it.
 """
 
 from __future__ import annotations

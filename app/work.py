@@ -164,25 +164,42 @@ def check(
 def tune(
     model: LoadedModel,
     session: Session,
+    chosen: Sequence[str],
     prompt_set: PromptSet,
     settings: TuneSettings,
     data_dir: Path,
+    before: BeforeCache,
 ) -> Generator[Event, None, None]:
-    """Tunes one layer, then answers the visitor's prompts with it."""
+    """Tunes one layer for the ``chosen`` prompts, then answers the visitor's with it."""
     from actor_core import tune as core
     from actor_core.readings import ReadingStore
     from actor_core.recipe import Recipe
     from actor_core.tune import TuningPrompts
     from actor_core.work_ahead import generating
 
-    chosen, store = session.chosen, ReadingStore.of(data_dir)
+    store = ReadingStore.of(data_dir)
     tuning = core.tune(model, TuningPrompts.of(chosen, prompt_set), settings, store)
     tuned: Tuned = yield from _then(tuning, lambda: generating(model, "answer again", len(session.checked), TOKENS))
     with session.lock:
         session.recipe = Recipe.of(model, chosen, prompt_set, settings, tuned.delta)
         session.tuned, session.strength = tuned, 1.0 if tuned.strength else 0.0
         session.changed()
+    yield from _ask_untuned(model, session, chosen, before)
     yield from own_answers(model, session, session.strength)
+
+
+def _ask_untuned(
+    model: LoadedModel, session: Session, prompts: Sequence[str], before: BeforeCache
+) -> Generator[Event, None, None]:
+    """Asks the untouched model those of ``prompts`` that the visitor's list does not have: of a run from a file."""
+    known = {reply.prompt for reply in session.checked}
+    missing = [prompt for prompt in prompts if prompt not in known]
+    if missing:
+        work = before.answer(model, missing)
+        replies = yield from _staged(work, "check prompts", 0, len(missing), len(missing))
+        with session.lock:
+            session.checked = [*session.checked, *replies]
+            session.changed()
 
 
 def compare(
