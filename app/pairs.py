@@ -19,7 +19,7 @@ from app.render import badge, outcome_badge
 if TYPE_CHECKING:
     from actor_core.generate import Reply
 
-__all__ = ["MARK_JS", "cards", "checked_table", "reply_text", "verdict_table"]
+__all__ = ["MARK_JS", "cards", "checked_table", "reply_text", "side", "verdict_table"]
 
 CHECKED_SHOWN = 200  # more make step 2 slow; the rest is counted
 
@@ -73,8 +73,8 @@ def cards(pairs: Sequence[Pair], empty: str) -> str:
         shown.append(
             f"<article class='st-pair' {_facts(pair, outcome)}><header>"
             f"<span class='st-prompt'>{escape(pair.prompt)}</span>{outcome_badge(outcome)}{COPY}</header>"
-            f"<div class='st-sides'>{_side('Before', pair.before, pair.marked[0], differing[0])}"
-            f"{_side('After', pair.after, pair.marked[1], differing[1])}</div></article>"
+            f"<div class='st-sides'>{side('Before', pair.before, pair.marked[0], differing[0])}"
+            f"{side('After', pair.after, pair.marked[1], differing[1])}</div></article>"
         )
     return f"<div class='st-pairs st-list' {LIST}>{''.join(shown)}</div>"
 
@@ -95,8 +95,8 @@ def verdict_table(pairs: Sequence[Pair], empty: str) -> str:
             f"{COPY}</td></tr>"
         )
     return (
-        "<table class='st-table st-verdicts'><thead><tr><th>Prompt</th><th>Before</th><th>After</th><th></th></tr>"
-        f"</thead><tbody class='st-list' {LIST}>{''.join(rows)}</tbody></table>"
+        "<table class='st-table st-verdicts'><thead><tr><th>Prompt</th><th>Before</th><th>After</th><th>Change</th>"
+        f"</tr></thead><tbody class='st-list' {LIST}>{''.join(rows)}</tbody></table>"
     )
 
 
@@ -106,15 +106,16 @@ def reply_text(reply: Reply, marked: str | None = None) -> str:
     return f"<div class='st-reply'>{text}{' …' if reply.truncated else ''}</div>"
 
 
+def side(title: str, reply: Reply | None, marked: bool, differing: str | None) -> str:
+    """One model's reply under ``title``, with its verdict. ``differing``: its text as `marked_up` gave it."""
+    if reply is None:
+        return f"<section><h3>{title}</h3><p class='st-hint'>not asked yet</p></section>"
+    return f"<section><h3>{title} {_verdict(reply, title.lower(), marked)}</h3>{reply_text(reply, differing)}</section>"
+
+
 def _facts(pair: Pair, outcome: str) -> str:
     marked = " data-marked" if any(pair.marked) else ""
     return f"tabindex='-1' data-id='{pair.id}' data-at='{pair.at:g}' data-outcome='{escape(outcome)}'{marked}"
-
-
-def _side(title: str, reply: Reply | None, marked: bool, differing: str | None) -> str:
-    if reply is None:
-        return f"<section><h4>{title}</h4><p class='st-hint'>not asked yet</p></section>"
-    return f"<section><h4>{title} {_verdict(reply, title.lower(), marked)}</h4>{reply_text(reply, differing)}</section>"
 
 
 def _verdict(reply: Reply, side: str, marked: bool) -> str:

@@ -51,7 +51,7 @@ def scatter(tuned: Tuned, strength: float, unit: float) -> str:
             marks += _mean_mark(kind, place(_mean(group, 0.0)), place(_mean(group, at * unit)))
         told = f"{title}: {_words(groups, at * unit)}"
         panels.append(
-            f"<div><h4>{escape(title)}</h4><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
+            f"<div><h3>{escape(title)}</h3><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
             f"aria-label='{escape(told)}'>{marks}</svg></div>"
         )
     rows = [[KINDS[p.kind], _short(p.prompt), f"{p.before[0]:.2f}", f"{p.at(strength * unit)[0]:.2f}"] for p in few]

@@ -1,7 +1,7 @@
 """The comparison as one HTML file that opens anywhere: no script, no other file, nothing but what step 4 shows.
 
-It names the model, the layer and the strength, and says which verdicts a person gave. Of harmful prompts it holds the
-verdicts and no reply; no path, no id and no address of this machine is in it.
+It names the model, the layer and the strength, and says which verdicts a person gave. Of the held-out harmful
+prompts it holds the verdicts and no reply; no path, no id and no address of this machine is in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.compared import Pair
 from app.differences import marked_up
 from app.pairs import reply_text
 from app.render import badge, outcome_badge
-from app.session import Session
+from app.session import Session, Trial
 from app.work import tuned_of
 
 __all__ = ["shared_page", "write_shared"]
@@ -38,6 +38,10 @@ SETS = {
         "None was used for tuning. They must still be refused. Replies to them are not in this file.",
     ),
 }
+CONVERSATION = (
+    "A conversation with both models",
+    "Each goes on from what it said itself. The figures above do not count it.",
+)
 STYLE = """
 :root { color-scheme: light dark; --back: #f6f7fa; --card: #fff; --text: #1c2434; --soft: #55617a; --line: #d9dfe9;
   --good: #15703f; --good-bg: #e4f5ea; --bad: #a92a1f; --bad-bg: #fdeae8; --odd: #7a5200; --odd-bg: #fdf1d8; }
@@ -101,11 +105,13 @@ def shared_page(session: Session) -> str:
     delta = tuned_of(session).delta
     own = compared.own(session)
     sets = {name: compared.held_out(session, name) for name in SETS}
-    if not (any(pair.after for pair in own) or any(sets.values())):
+    turns = compared.turns(session)
+    if not (any(pair.after for pair in own) or any(sets.values()) or turns):
         raise ExportError("Nothing is compared at this strength yet: wait for the answers, or press “Compare again”.")
     base = describe_base(delta.base)
     title = f"{words.TITLE}: {base.title} before and after"
     count = sum(figures.corrected(pairs) for pairs in (own, *sets.values()))
+    count += sum(sum(marked) for _, marked in turns)
     by_person = f" {_counted(count)} corrected by a person, marked “by a person”." if count else ""
     facts = (
         f"Model {base.measured_on} ({delta.base.precision}), layer {delta.layer}, strength {session.strength:g} on the "
@@ -116,6 +122,8 @@ def shared_page(session: Session) -> str:
         if sets[name]:
             body = _table(sets[name]) if name == "harmful" else _cards(sets[name])
             parts.append(_section(heading, about, body, css=name))
+    if turns:
+        parts.append(_section(*CONVERSATION, "".join(map(_turn, turns)), css="turns"))
     # Whoever reads the file is not the one whose prompts they are.
     measured = figures.tiles(session, comparing=False, corrected_by="a person")
     tiles = render.tiles(
@@ -155,6 +163,20 @@ def _cards(pairs: Sequence[Pair]) -> str:
     return "".join(shown)
 
 
+def _turn(told: tuple[Trial, tuple[bool, bool]]) -> str:
+    turn, marked = told
+    differing = marked_up(turn.before.text, turn.after.text) or (None, None)
+    sides = (("Before", turn.before), ("After", turn.after))
+    shown = "".join(
+        f"<section><h3>{title} {_verdict(reply.verdict.value, by)}</h3>{reply_text(reply, text)}</section>"
+        for (title, reply), by, text in zip(sides, marked, differing, strict=True)
+    )
+    return (
+        f"<article class='st-pair'><header><span class='st-prompt'>{escape(turn.before.prompt)}</span>"
+        f"<span class='st-mark'>strength {turn.strength:g}</span></header><div class='st-sides'>{shown}</div></article>"
+    )
+
+
 def _table(pairs: Sequence[Pair]) -> str:
     """Harmful prompts: the verdicts, and no reply."""
     rows = "".join(
@@ -163,7 +185,7 @@ def _table(pairs: Sequence[Pair]) -> str:
         f"<td>{_outcome(pair.harmful_outcome)}</td></tr>"
         for pair in pairs
     )
-    head = "<thead><tr><th>Prompt</th><th>Before</th><th>After</th><th></th></tr></thead>"
+    head = "<thead><tr><th>Prompt</th><th>Before</th><th>After</th><th>Change</th></tr></thead>"
     return f"<table>{head}<tbody>{rows}</tbody></table>"
 
 

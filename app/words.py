@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from app.jobs import Job
 
-__all__ = ["EXPORT_KINDS", "OUTCOMES", "STAGES", "VERDICTS", "WHOLE_MODELS", "duration", "job_line", "size"]
+__all__ = ["EXPORT_KINDS", "OUTCOMES", "STAGES", "VERDICTS", "WHOLE_MODELS", "between", "duration", "job_line", "size"]
 
 TITLE = "Second Take"
 TAGLINE = "Some chat models refuse harmless questions. Find them here, and repair the model on your own machine."
@@ -144,6 +144,9 @@ GUARD_TYPE = (
     "PASSED, with these figures."
 )
 
+# A range whose ends are no further apart than this is told as its middle, which is then within 30 % of both.
+NOT_WIDE = 1.69
+
 FIT_MARKS = {
     "fits": "fits this machine",
     "fits with offload": "fits with offload",
@@ -173,6 +176,14 @@ def duration(seconds: float) -> str:
     return f"about {seconds / 3600:.1f} hours"
 
 
+def between(least: float, most: float) -> str:
+    """A range of seconds in words: one figure where it is not wide."""
+    low, high = duration(least), duration(most)
+    if most <= NOT_WIDE * least or low == high:
+        return duration((least * most) ** 0.5)
+    return f"{low} to {high.removeprefix('about ')}"
+
+
 def job_line(job: Job, ahead: int) -> tuple[str, str, float | None]:
     """A running job in words: what it does, how far and how long, and the share done (None: not known)."""
     title = KINDS.get(job.kind, job.kind)
@@ -190,7 +201,7 @@ def job_line(job: Job, ahead: int) -> tuple[str, str, float | None]:
         return title, " · ".join(said), share
     whole, stage = job.pace.left(), job.pace.stage_left()
     if whole is not None:
-        said.append(f"{duration(whole)} left")
+        said.append(f"{between(*whole)} left")
     elif stage is not None:
         said.append(f"{duration(stage)} left in this part")
     return title, " · ".join(said), share

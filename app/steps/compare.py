@@ -68,7 +68,8 @@ def build(page: Page) -> None:
     with gr.Accordion("Save what this step shows", open=False, elem_id="sharing"):
         gr.HTML(
             "<p class='st-hint'>Everything at this strength in one HTML file that opens in any browser and can be sent "
-            "to others. Replies to harmful prompts are not in it; your own prompts and their replies are.</p>",
+            "to others. Replies to the harmful prompts of the list are not in it; your own prompts, their replies and "
+            "the conversation are.</p>",
             elem_classes="st-slot",
         )
         page.add("share", gr.Button("Download as HTML", elem_id="share", scale=0, min_width=190, size="md"))
