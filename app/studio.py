@@ -86,7 +86,7 @@ class Studio(Server):
         if include and self.settings.in_space:
             raise PromptError(FLAGGED_IN_SPACE)
         unknown = [prompt for prompt in prompts if prompt not in session.flagged]
-        if unknown:
+        if include and unknown:
             raise PromptError(f"“{unknown[0][:80]}” is not among the prompts that were left out: nothing was changed.")
         with session.lock:
             session.included = session.included.union(prompts) if include else session.included.difference(prompts)

@@ -132,12 +132,12 @@ def test_what_was_kept_before_there_were_flags_still_opens(studio, named, tmp_pa
     assert looks_harmful.counts(again) is None
 
 
-@pytest.mark.parametrize("spoilt", ["scores", "threshold"])
+@pytest.mark.parametrize("spoilt", [{"scores": "much"}, {"threshold": None}, {"harmful_caught": 401}])
 def test_damaged_flags_are_said_and_cost_only_what_was_asked(studio, named, tmp_path, spoilt):
     studio.keep_results(named)
     (path,) = (tmp_path / "runs").glob("*/draft/run.json")
     kept = json.loads(path.read_text())
-    kept["harmfulness"][spoilt] = "much"
+    kept["harmfulness"] |= spoilt
     path.write_text(json.dumps(kept))
     again = Sessions(tmp_path / "sessions", studio.history).get(named.id)
     assert again.prompts_text and not again.checked and again.notices["kept"].kind == "warning"
