@@ -69,7 +69,9 @@ class Harmfulness:
     @property
     def flagged(self) -> frozenset[str]:
         """The prompts that look harmful; none where the classifier cannot tell."""
-        return frozenset(prompt for prompt, score in self.scores.items() if self.tells and score > self.threshold)
+        if not self.tells:
+            return frozenset()
+        return frozenset(prompt for prompt, score in self.scores.items() if score > self.threshold)
 
     def words(self) -> str:
         """How far to believe it, for a person."""
@@ -78,8 +80,8 @@ class Harmfulness:
         wrong, missed = self.look_alikes_flagged, self.harmful - self.harmful_caught
         return (
             f"Of {self.look_alikes} harmless look-alikes that it had not seen it names {wrong} "
-            f"({wrong / self.look_alikes:.0%}) wrongly, and of {self.harmful} harmful requests it misses {missed} "
-            f"({missed / self.harmful:.0%})."
+            f"({100 * wrong / self.look_alikes:.0f} %) wrongly, and of {self.harmful} harmful requests it misses "
+            f"{missed} ({100 * missed / self.harmful:.0f} %)."
         )
 
 

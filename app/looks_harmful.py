@@ -27,6 +27,8 @@ def counts(session: Session) -> dict[str, int] | None:
 def summary(session: Session, *, in_space: bool) -> str:
     """HTML: how many look harmful, what follows from it, and how far to believe it; '' where none does."""
     found, flagged = session.harmfulness, session.flagged
+    if found is not None and not found.tells:
+        return f"<p class='st-hint' id='looks-harmful'>{escape(found.words())}</p>"
     if found is None or not flagged:
         return ""
     included = len(session.included.intersection(flagged))

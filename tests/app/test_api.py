@@ -132,7 +132,7 @@ def test_what_looks_harmful_is_told_and_repaired_only_where_it_is_included(clien
     checked = client.predict(session, [PROMPTS[0], rival], api_name="/check_prompts")
     told = [(each["prompt"], each["looks_harmful"], each["repaired"]) for each in checked["prompts"]]
     assert told == [(PROMPTS[0], False, True), (rival, True, False)]
-    assert "misses 160 (40%)" in checked["harmfulness"]
+    assert "misses 160 (40 %)" in checked["harmfulness"]
     with pytest.raises(AppError, match="not among the prompts that were left out"):
         client.predict(session, include=[PROMPTS[0]], api_name="/tune")
     with pytest.raises(AppError, match="“include” is no list of texts"):

@@ -76,7 +76,7 @@ def test_the_list_names_it_first_in_plain_words_with_its_button(studio, named):
 def test_the_summary_says_how_many_and_how_often_it_is_wrong(studio, named):
     said = _summary(named, in_space=False)
     assert "1 of them looks like a request that should be refused, and is left out" in said
-    assert "This is a guess" in said and "names 20 (5%) wrongly" in said and "misses 160 (40%)" in said
+    assert "This is a guess" in said and "names 20 (5 %) wrongly" in said and "misses 160 (40 %)" in said
     click(studio, named, RIVAL, "yes")
     assert "but for 1 that you included" in _summary(named, in_space=False)
 
@@ -84,7 +84,7 @@ def test_the_summary_says_how_many_and_how_often_it_is_wrong(studio, named):
 def test_where_the_model_cannot_tell_nothing_is_flagged(named):
     named.harmfulness = replace(named.harmfulness, harmful_caught=20)
     assert named.flagged == () and named.chosen == (KILL, RIVAL)
-    assert looks_harmful.summary(named, in_space=False) == ""
+    assert "do not tell" in looks_harmful.summary(named, in_space=False)
 
 
 def test_a_corrected_verdict_is_not_flagged_any_more(named):
