@@ -3,7 +3,7 @@ otherwise puts a job into the line of the `Server`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +80,7 @@ class Studio(Server):
             pace_key=_pace_key(model),
         )
 
-    def include(self, session: Session, prompts: Sequence[str], include: bool) -> None:
+    def include(self, session: Session, prompts: Collection[str], include: bool) -> None:
         """Step 2: has flagged ``prompts`` repaired all the same, or leaves them out again. Never on a Space, where
         everybody could have a model answer what it should refuse. Raises `PromptError` for one that is not flagged."""
         if include and self.settings.in_space:
