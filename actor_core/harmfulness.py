@@ -6,8 +6,8 @@ against pseudo-harmful and ordinary prompts of a set, by ridge regression on the
 (fiction, medicine, ...) that were held out, and a prompt is flagged where its score is above that of all but
 `MOST_FLAGGED` of the held-out look-alikes.
 
-What it does not know: it is as good as the model's understanding, and misses much on small models. Measured in
-benchmarks/results/harmful_named.md.
+What it does not know: it is as good as the model's understanding, and misses much on small models. Measured by
+benchmarks/harmful_named.py.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ __all__ = ["Harmfulness", "name_harmful"]
 
 # Of the held-out look-alikes, so many may be flagged.
 MOST_FLAGGED = 0.05
-# How many of the set are learnt from: reading these takes two cores some 40 s on the default model, and more than
-# these help little there.
+# How many of the set are learnt from: the first time that is a quarter of what a tuning reads, and more
+# pairs helped little on the default model.
 PAIRS, WITHOUT_TWIN, ORDINARY = 450, 100, 100
 FOLDS = 5
 # Relative to the mean diagonal of the kernel; the one that parts the held-out twins best is taken.
