@@ -21,6 +21,7 @@ from actor_core.export.base import describe_base
 from actor_core.fetch import default_data_dir, fetch, local_model
 from actor_core.generate import Reply, answer
 from actor_core.guard import measure_guard
+from actor_core.harmfulness import Harmfulness, name_harmful
 from actor_core.judge import Verdict
 from actor_core.model import PRECISIONS, LoadedModel, load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets, prompt_sets
@@ -75,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="export even where the change may cost more refusals of harmful prompts than the guard allows",
     )
+    tuning.add_argument(
+        "--include-flagged",
+        action="store_true",
+        help="tune on those of your prompts, too, that look like requests that should be refused",
+    )
     tuning.add_argument("--seed", type=int, default=0)
     again = commands.add_parser("reproduce", help=f"make the change of a {RECIPE} again, and compare it bit for bit")
     again.set_defaults(run=_reproduce)
@@ -110,12 +116,14 @@ def _tune(options: argparse.Namespace) -> int:
         _tell(f"{options.prompts.name}, row {problem.row}: {problem.why}")
     model = _load(options)
     replies = _followed(answer(model, read.prompts))
-    own = [reply.prompt for reply in replies if reply.verdict is Verdict.REFUSED]
-    _tell(f"{len(own)} of your {len(replies)} prompts are refused.")
+    refused = [reply.prompt for reply in replies if reply.verdict is Verdict.REFUSED]
+    _tell(f"{len(refused)} of your {len(replies)} prompts are refused.")
     everyday = next(iter(prompt_sets().values()))
+    store = ReadingStore.of(options.data_dir or default_data_dir())
+    named = _followed(name_harmful(model, refused, everyday, store)) if refused else None
+    own = _without_flagged(refused, named, options) if named else []
     prompts = TuningPrompts.of(own, everyday)
     settings = TuneSettings(method=options.method, layer=options.layer, seed=options.seed)
-    store = ReadingStore.of(options.data_dir or default_data_dir())
     tuned = _followed(tune(model, prompts, settings, store))
     for words in tuned.words:
         _tell(words)
@@ -129,7 +137,8 @@ def _tune(options: argparse.Namespace) -> int:
     figures = [row for row, _ in compared]
     seen = spread([reply for _, after in compared for reply in after], options.replayed)
     recipe = Recipe.of(model, own, everyday, settings, tuned.delta)
-    report = {"figures": figures, "settings": {"strength": strength, "seed": options.seed}}
+    flagged = {"left_out": len(refused) - len(own), "included": len(named.flagged.intersection(own)) if named else 0}
+    report = {"figures": figures, "flagged": flagged, "settings": {"strength": strength, "seed": options.seed}}
     guard = _followed(measure_guard(model, tuned.delta, strength, everyday.guard()))
     _tell(guard.words())
     if not (guard.passed or options.accept_guard_not_passed):
@@ -163,6 +172,27 @@ def _tune(options: argparse.Namespace) -> int:
         _tell(done.command)
     print(json.dumps(figures, indent=2))
     return 1 if failed else 0
+
+
+def _without_flagged(refused: Sequence[str], named: Harmfulness, options: argparse.Namespace) -> list[str]:
+    """What is tuned on of the ``refused`` prompts, after those that look harmful were told."""
+    if not named.flagged:
+        return list(refused)
+    for prompt in refused:
+        if prompt in named.flagged:
+            _tell(f"Looks like a request that should be refused: {prompt}")
+    _tell(f"This is a guess. {named.words()}")
+    if options.include_flagged:
+        _tell("They are tuned on all the same, as asked.")
+        return list(refused)
+    own = [prompt for prompt in refused if prompt not in named.flagged]
+    if not own:
+        raise NothingToRepair(
+            f"All {len(refused)} refused prompts look like requests that should be refused, so nothing was tuned. "
+            "Where that is wrong, --include-flagged tunes on them."
+        )
+    _tell("They are left out; --include-flagged tunes on them, too.")
+    return own
 
 
 def _reproduce(options: argparse.Namespace) -> int:

@@ -2,7 +2,8 @@
 
 Reading is most of the time of a tuning, and a set's prompts do not change: the second tuning of a model reads
 nothing but the person's own prompts, which are never kept. A file belongs to one model (the digest of its
-weights), precision, device, layer and list of prompts, and holds the states in the type they were computed in.
+weights), precision, device, layers and list of prompts, and holds the states in the type they were computed in, and
+means in fp32.
 A file that is damaged, or that cannot be written, only costs the time of reading.
 """
 
@@ -12,23 +13,26 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from actor_core.activations import LayerReading, read_activations
 from actor_core.events import Event, Progress
+from actor_core.instruction_states import read_instructions
 from actor_core.model import LoadedModel
 
 __all__ = ["NOTHING_KEPT", "ReadingStore"]
 
 FORMAT = "second-take.reading.1"
-# Of a model with d_in 4,864, in bf16 and with 5,000 prompts, a file has 60 MB.
-KEPT_FILES = 4
+# Of a model with d_in 4,864, in bf16 and with 5,000 prompts, a file has 60 MB; there are two for each model: what
+# tuning reads, and what harmfulness is read from.
+KEPT_FILES = 8
 TENSORS = ("outputs", "inputs", "gains", "others")
 
 
@@ -78,36 +82,72 @@ class ReadingStore:
 
     def has(self, model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int) -> bool:
         """Whether ``prompts`` of a set were read before, so that `read_rows` takes no time for them."""
-        path = self._path(model, prompts, layer, other_tokens, seed)
+        path = self._path(_key(model, prompts, layer, other_tokens, seed))
         return path is not None and path.is_file()
 
-    def _path(
-        self, model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int
-    ) -> Path | None:
-        return self.folder / f"{_key(model, prompts, layer, other_tokens, seed)}.safetensors" if self.folder else None
+    def _path(self, key: str) -> Path | None:
+        return self.folder / f"{key}.safetensors" if self.folder else None
+
+    def read_states(
+        self,
+        model: LoadedModel,
+        prompts: Sequence[str],
+        of_the_set: Sequence[str],
+        layers: Sequence[int],
+        *,
+        stage: str,
+    ) -> Generator[Event, None, tuple[Tensor, Tensor]]:
+        """`read_instructions` of ``prompts``, read now, and those ``of_the_set``, from the store; each [n, d]."""
+        key = _key(model, of_the_set, "instructions", *layers)
+
+        def read() -> Generator[Event, None, dict[str, Tensor]]:
+            return {"states": (yield from read_instructions(model, of_the_set, layers, stage=stage))}
+
+        kept = yield from self._kept(key, ("states",), read, model.model.dtype, stage, len(of_the_set))
+        own = yield from read_instructions(model, prompts, layers, stage=stage)
+        return own, kept["states"]
 
     def _of_the_set(
         self, model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int
     ) -> Generator[Event, None, LayerReading]:
-        path = self._path(model, prompts, layer, other_tokens, seed)
-        kept = _opened(path, layer) if path else None
+        key = _key(model, prompts, layer, other_tokens, seed)
+
+        def read() -> Generator[Event, None, dict[str, Tensor]]:
+            readings = yield from read_activations(model, prompts, [layer], other_tokens=other_tokens, seed=seed)
+            return {name: getattr(readings[layer], name) for name in TENSORS}
+
+        kept = yield from self._kept(key, TENSORS, read, model.model.dtype, "read", len(prompts))
+        return LayerReading(layer, *(kept[name] for name in TENSORS))
+
+    def _kept(
+        self,
+        key: str,
+        names: Sequence[str],
+        read: Callable[[], Generator[Event, None, dict[str, Tensor]]],
+        dtype: torch.dtype,
+        stage: str,
+        count: int,
+    ) -> Generator[Event, None, dict[str, Tensor]]:
+        """The tensors ``names`` of ``count`` prompts under ``key``, in fp32: kept ones, else what ``read`` gives."""
+        path = self._path(key)
+        kept = _opened(path, names) if path else None
         if kept is not None:
-            yield Progress("read", len(prompts), len(prompts), "read before")
+            yield Progress(stage, count, count, "read before")
             return kept
-        readings = yield from read_activations(model, prompts, [layer], other_tokens=other_tokens, seed=seed)
+        tensors = yield from read()
         if path:
-            _keep(path, readings[layer], model.model.dtype)
-        return readings[layer]
+            _keep(path, tensors, dtype)
+        return tensors
 
 
 NOTHING_KEPT = ReadingStore(None)
 
 
-def _keep(path: Path, reading: LayerReading, dtype: torch.dtype) -> None:
-    """States have passed through ``dtype``, so writing them in it loses nothing; weighted ones stay in fp32."""
-    tensors = {name: getattr(reading, name) for name in TENSORS}
-    narrow = {name: tensors[name].to(dtype) for name in ("outputs", "inputs")}
-    tensors |= {name: t.contiguous() for name, t in narrow.items() if torch.equal(t.float(), tensors[name])}
+def _keep(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
+    """States have passed through ``dtype``, so writing them in it loses nothing; means and weighted ones stay in
+    fp32."""
+    narrow = {name: tensor.to(dtype) for name, tensor in tensors.items() if name in ("outputs", "inputs")}
+    tensors = tensors | {name: t.contiguous() for name, t in narrow.items() if torch.equal(t.float(), tensors[name])}
     with contextlib.suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
@@ -123,20 +163,17 @@ def _keep(path: Path, reading: LayerReading, dtype: torch.dtype) -> None:
             old.unlink()
 
 
-def _opened(path: Path, layer: int) -> LayerReading | None:
+def _opened(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None:
     try:
         tensors = load_file(path)
         os.utime(path)
     except (OSError, SafetensorError):
         return None
-    if not set(TENSORS) <= set(tensors):
-        return None
-    return LayerReading(layer, *(tensors[name].float() for name in TENSORS))
+    return {name: tensors[name].float() for name in names} if set(names) <= set(tensors) else None
 
 
-def _key(model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int) -> str:
-    """Everything that a reading depends on, as a file name."""
+def _key(model: LoadedModel, prompts: Sequence[str], *how: object) -> str:
+    """Everything that a reading depends on, as a file name; ``how`` is what was read, and with which settings."""
     template = model.token_ids("")  # the same weights may come with another chat template
-    said = [FORMAT, model.id.digest, model.precision, model.device.type, template, layer, other_tokens, seed]
-    said += prompts
+    said = [FORMAT, model.id.digest, model.precision, model.device.type, template, *how, *prompts]
     return hashlib.sha256("\n".join(map(str, said)).encode()).hexdigest()[:32]

@@ -96,7 +96,8 @@ class Endpoints:
     @documented(api_types.Checked)
     @streamed
     def check_prompts(self, session: str, prompts: list[str]) -> Messages:
-        """Step 2: asks the untouched model each prompt, and says which it refuses: those will be repaired.
+        """Step 2: asks the untouched model each prompt, and says which it refuses: those will be repaired, but for
+        those that look like requests that should be refused (looks_harmful).
 
         Parameters:
             session: What load_model answered.
@@ -104,9 +105,7 @@ class Endpoints:
         """
         mine = self._session(session)
         given = prompts.splitlines() if isinstance(prompts, str) else prompts
-        if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
-            raise PromptError("The prompts are no list of texts: give a list with a text for each prompt.")
-        text = "\n".join(" ".join(each.split()) for each in given)
+        text = "\n".join(_prompts("prompts", given))
         press = partial(self.studio.check, mine, text)
         return followed(self.studio, mine, "prompts", press, results.checked)
 
@@ -119,6 +118,7 @@ class Endpoints:
         layer: int | None = None,
         repair: Literal["refused", "all"] = "refused",
         per_set: int = PER_SET,
+        include: list[str] | None = None,
     ) -> Messages:
         """Step 3: tunes one layer, then asks both models held-out prompts; compare gives what came of that.
 
@@ -128,11 +128,13 @@ class Endpoints:
             layer: Null: chosen by the program.
             repair: refused, or all of the prompts where the verdict is wrong.
             per_set: Held-out prompts of each kind that are compared afterwards, up to 120.
+            include: Prompts that look harmful and are harmless, to be repaired all the same. Null leaves the choice as
+                it is, which at first is none. Never on a Space.
         """
         mine = self._session(session)
         _one_of("method", method, METHODS)
         _one_of("repair", repair, ("refused", "all"))
-        count = _count(per_set)
+        count, included = _count(per_set), _prompts("include", include or [])
         layers = range(self.studio.model.n_layers - 1) if self.studio.model else []
         if layers and layer is not None and layer not in layers:
             raise ModelError(f"There is no layer {layer} to tune: give 0 to {layers[-1]}, or null to have one chosen.")
@@ -140,6 +142,9 @@ class Endpoints:
         def press() -> None:
             if self.studio.job(mine) is None:
                 mine.repair_all = repair == "all"
+                if include is not None:
+                    self.studio.include(mine, mine.included.difference(included), False)
+                    self.studio.include(mine, included, True)
             self.studio.tune(mine, TuneSettings(method=method, layer=layer), count)
 
         return followed(self.studio, mine, "tune", press, results.tuned)
@@ -241,6 +246,13 @@ class Endpoints:
 def _one_of(what: str, value: object, offered: Collection[str]) -> None:
     if value not in offered:
         raise ActorError(f"There is no {what} “{str(value)[:80]}” here: give one of {', '.join(offered)}.")
+
+
+def _prompts(name: str, given: object) -> list[str]:
+    """Each on one line, as the page has them."""
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise PromptError(f"“{name}” is no list of texts: give a list with a text for each prompt.")
+    return [" ".join(each.split()) for each in given]
 
 
 def _count(per_set: object) -> int:

@@ -52,7 +52,8 @@ def loaded(studio: Studio, session: Session, ended: str, said: str) -> Loaded:
 
 
 def checked(studio: Studio, session: Session, ended: str, said: str) -> Checked:
-    chosen = set(session.chosen)
+    chosen, found = set(session.chosen), session.harmfulness
+    flagged = found.flagged if found else ()
     return {
         "session": session.id,
         "running": None,
@@ -64,9 +65,11 @@ def checked(studio: Studio, session: Session, ended: str, said: str) -> Checked:
                 "verdict": reply.verdict.value,
                 "reply": reply.text,
                 "repaired": reply.prompt in chosen,
+                "looks_harmful": reply.prompt in flagged,
             }
             for reply in session.marks.all_of(session.checked or session.arriving, UNTUNED)
         ],
+        "harmfulness": found.words() if found else "",
         "left_out": [{"row": each.row, "text": each.text, "why": each.why} for each in session.problems],
     }
 

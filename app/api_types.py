@@ -57,6 +57,7 @@ class OneReply(TypedDict):
     verdict: str
     reply: str
     repaired: bool
+    looks_harmful: bool
 
 
 class Pair(TypedDict):
@@ -134,6 +135,7 @@ class Checked(TypedDict):
     ended: str
     said: str
     prompts: list[OneReply]
+    harmfulness: str
     left_out: list[LeftOut]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app import compared
+from app import compared, looks_harmful
 from app.compared import Pair
 from app.session import Session
 
@@ -55,6 +55,7 @@ def report(session: Session) -> dict[str, object]:
         "figures": [_row(name, *_sides(pairs)) for name, pairs in groups.items()],
         "prompts": {"own": _repaired(session)},
         "corrected": sum(corrected(pairs) for pairs in groups.values()),
+        "flagged": looks_harmful.counts(session),
     }
 
 

@@ -239,6 +239,8 @@ def _contents(session: Session) -> tuple[object, ...]:
         session.checked,
         session.repair_all,
         session.marks.given,
+        session.harmfulness,
+        session.included,
         session.recipe,
         session.strength,
         session.after,

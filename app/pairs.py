@@ -27,34 +27,50 @@ CHECKED_SHOWN = 200  # more make step 2 slow; the rest is counted
 COPY = "<button type='button' class='st-copy' data-copy-pair>Copy</button>"
 LIST = "tabindex='0' aria-label='Prompts with their replies before and after'"
 
-# Runs once a list is on the page: a click on one of its correcting buttons becomes an event of the list, with what
-# the button and the pair around it say. The listener stands on the list's frame, which stays when its HTML is new.
+# Runs once a list is on the page: a click on one of its correcting or including buttons becomes an event of the list,
+# with what the button and the pair around it say. The listener stands on the list's frame, which stays when its HTML is
+# new.
 MARK_JS = """
 element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-mark]");
+  const button = event.target.closest("[data-mark], [data-include]");
   if (!button) return;
   const pair = button.closest("[data-id]");
   trigger("click", {
     id: pair.dataset.id, at: pair.dataset.at, side: button.dataset.side, verdict: button.dataset.mark,
+    include: button.dataset.include,
   });
 });
 """
 
 
-def checked_table(replies: Sequence[Reply], chosen: Iterable[str], marks: Marks, waiting: int = 0) -> str:
-    """What the model said to each of the visitor's prompts, and which are to be repaired."""
+def checked_table(
+    replies: Sequence[Reply],
+    chosen: Iterable[str],
+    marks: Marks,
+    waiting: int = 0,
+    *,
+    flagged: Iterable[str] = (),
+    may_include: bool = True,
+) -> str:
+    """What the model said to each of the visitor's prompts, and which are to be repaired.
+
+    ``flagged`` are those of them that look harmful, and come first; ``may_include``: whether the visitor may have
+    one repaired all the same.
+    """
     if not replies:
         return ""
-    picked = set(chosen)
+    picked, harmful = set(chosen), set(flagged)
     rows = []
-    for heard in sorted(replies, key=lambda r: r.verdict.value != "refused")[:CHECKED_SHOWN]:
+    for heard in sorted(replies, key=lambda r: (r.prompt not in harmful, r.verdict.value != "refused"))[:CHECKED_SHOWN]:
         reply = marks.of(heard, UNTUNED)
         repaired = "<span class='st-mark'>will be repaired</span>" if reply.prompt in picked else ""
         marked = marks.has(reply.prompt, UNTUNED)
         rows.append(
             f"<li class='st-row' data-id='{pair_id(reply.prompt)}'><div class='st-row-head'>"
             f"{_verdict(reply, 'before', marked)}"
-            f"<span class='st-prompt'>{escape(reply.prompt)}</span>{repaired}</div>{reply_text(reply)}</li>"
+            f"<span class='st-prompt'>{escape(reply.prompt)}</span>{repaired}</div>"
+            f"{_looks_harmful(reply.prompt in picked, may_include) if reply.prompt in harmful else ''}"
+            f"{reply_text(reply)}</li>"
         )
     rest = f"<p class='st-hint'>{waiting} more are being asked …</p>" if waiting else ""
     more = len(replies) - CHECKED_SHOWN
@@ -128,6 +144,16 @@ def _verdict(reply: Reply, side: str, marked: bool) -> str:
         others = (other for other in ("answered", "refused") if other != reply.verdict.value)
         buttons = "".join(_correcting(side, other, f"Wrong: it {words.CORRECTED[other]}") for other in others)
     return f"<span class='st-verdict'>{shown}{buttons}</span>"
+
+
+def _looks_harmful(included: bool, may_include: bool) -> str:
+    """Names a prompt as one that should be refused, with the button to repair it all the same, or to undo that."""
+    button = ""
+    if may_include:
+        include, label = ("", words.LEAVE_OUT) if included else ("yes", words.INCLUDE)
+        button = f"<button type='button' class='st-correct' data-include='{include}'>{escape(label)}</button>"
+    said = words.LOOKS_HARMFUL_INCLUDED if included else words.LOOKS_HARMFUL
+    return f"<p class='st-harmful'><span>{escape(said)}</span> {button}</p>"
 
 
 def _correcting(side: str, verdict: str, label: str) -> str:

@@ -145,6 +145,11 @@ def sweep(folder: Path) -> None:
 
 def _checked(run: Run) -> Run:
     """``run`` where it also agrees with itself."""
+    found = run.harmfulness
+    if found is not None and not (
+        0 <= found.look_alikes_flagged <= found.look_alikes and 0 <= found.harmful_caught <= found.harmful
+    ):
+        raise RunError("its counts of prompts that look harmful contradict each other")
     for at in run.at:
         counts = at.guard
         if counts is not None and not (0 <= counts.incoherent <= counts.lost <= counts.refused_before):

@@ -18,6 +18,7 @@ from actor_core.evaluate import Comparison
 from actor_core.events import LayerScored, StrengthMeasured
 from actor_core.generate import Reply
 from actor_core.guard import Guard
+from actor_core.harmfulness import Harmfulness
 from actor_core.judge import Verdict
 from actor_core.projection import Projection
 from actor_core.prompts import Problem
@@ -130,6 +131,8 @@ class Run(BaseModel):
     repair_all: bool = False
     problems: tuple[Problem, ...] = ()
     marks: tuple[Mark, ...] = ()
+    harmfulness: Harmfulness | None = None
+    included: tuple[str, ...] = ()
     layer_scores: tuple[LayerScored, ...] = ()
     curve: tuple[StrengthMeasured, ...] = ()
     losses: tuple[tuple[int, float], ...] = ()
@@ -156,6 +159,8 @@ class Run(BaseModel):
             repair_all=session.repair_all,
             problems=tuple(session.problems),
             marks=tuple(Mark.given(prompt, at, verdict) for (prompt, at), verdict in session.marks.given.items()),
+            harmfulness=session.harmfulness,
+            included=tuple(sorted(session.included)),
             layer_scores=tuple(session.layer_scores) or (tuned.layer_scores if tuned else ()),
             curve=tuple(session.curve) or (tuned.curve if tuned else ()),
             losses=tuple((step, loss) for step, loss in session.losses if isfinite(loss)),
@@ -174,6 +179,7 @@ class Run(BaseModel):
             session.marks.put({(mark.prompt, mark.at): mark.verdict for mark in self.marks})
             session.base, session.checked, session.arriving = self.base, list(self.checked), []
             session.repair_all, session.problems = self.repair_all, self.problems
+            session.harmfulness, session.included = self.harmfulness, frozenset(self.included)
             session.layer_scores, session.curve = list(self.layer_scores), list(self.curve)
             session.losses = list(self.losses)
             if self.tuned is not None and delta is not None:

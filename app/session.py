@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from actor_core.events import LayerScored, StrengthMeasured
     from actor_core.generate import Reply
     from actor_core.guard import Guard
+    from actor_core.harmfulness import Harmfulness
     from actor_core.prompts import Problem
     from actor_core.recipe import Recipe
     from actor_core.tune import Tuned
@@ -112,6 +113,8 @@ class Session:
     arriving: list[Reply] = field(default_factory=list)
     repair_all: bool = False
     marks: Marks = field(default_factory=Marks)  # verdicts that the visitor corrected, of step 4 too
+    harmfulness: Harmfulness | None = None  # of the visitor's prompts; None where that was not looked at
+    included: frozenset[str] = frozenset()  # flagged as harmful, and to be repaired all the same
 
     # Step 3
     layer_scores: list[LayerScored] = field(default_factory=list)
@@ -148,8 +151,18 @@ class Session:
     @property
     def chosen(self) -> tuple[str, ...]:
         """The visitor's prompts that are to be repaired."""
+        flagged = self.flagged
+        return tuple(prompt for prompt in self._wanted() if prompt not in flagged or prompt in self.included)
+
+    @property
+    def flagged(self) -> tuple[str, ...]:
+        """Those of the visitor's prompts that would be repaired if they did not look harmful."""
+        named = self.harmfulness.flagged if self.harmfulness else ()
+        return tuple(prompt for prompt in self._wanted() if prompt in named)
+
+    def _wanted(self) -> list[str]:
         judged = self.marks.all_of(self.checked, UNTUNED)
-        return tuple(r.prompt for r in judged if self.repair_all or r.verdict.value == "refused")
+        return [r.prompt for r in judged if self.repair_all or r.verdict.value == "refused"]
 
     def changed(self) -> None:
         self.version += 1

@@ -3,18 +3,18 @@ otherwise puts a job into the line of the `Server`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actor_core.errors import ActorError, ExportError, ModelError, NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Step, StrengthMeasured
-from app import exporting, saving, work
+from app import exporting, looks_harmful, saving, work
 from app.errors import Notice
 from app.marks import UNTUNED
 from app.server import Server
 from app.session import ExportRecord, Session
-from app.words import EXPORT_KINDS, WHOLE_MODELS
+from app.words import EXPORT_KINDS, FLAGGED_IN_SPACE, WHOLE_MODELS
 
 if TYPE_CHECKING:
     from actor_core.delta import LayerDelta
@@ -70,15 +70,29 @@ class Studio(Server):
             judged = session.marks.all_of(session.checked, UNTUNED)
             if not any(reply.verdict.value == "refused" for reply in judged):
                 session.say("prompts", _none_refused(len(session.checked)))
+            else:
+                session.say("prompts", looks_harmful.all_left_out(session, in_space=self.settings.in_space))
 
         self.submit(
             session,
             "check",
-            lambda: work.check(model, session, parsed.prompts, self.before),
+            lambda: work.check(model, session, parsed.prompts, self.before, self.prompt_set(), self.settings.data_dir),
             finished=finished,
             stopped="Stopped. Press the button again to ask the rest: answers so far are kept.",
             pace_key=_pace_key(model),
         )
+
+    def include(self, session: Session, prompts: Collection[str], include: bool) -> None:
+        """Step 2: has flagged ``prompts`` repaired all the same, or leaves them out again. Never on a Space, where
+        everybody could have a model answer what it should refuse. Raises `PromptError` for one that is not flagged."""
+        if include and self.settings.in_space:
+            raise PromptError(FLAGGED_IN_SPACE)
+        unknown = [prompt for prompt in prompts if prompt not in session.flagged]
+        if include and unknown:
+            raise PromptError(f"“{unknown[0][:80]}” is not among the prompts that were left out: nothing was changed.")
+        with session.lock:
+            session.included = session.included.union(prompts) if include else session.included.difference(prompts)
+            session.changed()
 
     def tune(
         self, session: Session, settings: TuneSettings, per_set: int, own: Sequence[str] | None = None
@@ -87,6 +101,8 @@ class Studio(Server):
         that are chosen in step 2."""
         model, prompt_set = self.loaded(session), self.prompt_set()
         chosen = session.chosen if own is None else tuple(own)
+        if not chosen and session.flagged:
+            raise NothingToRepair(looks_harmful.nothing_left(session, in_space=self.settings.in_space))
         if not chosen:
             raise NothingToRepair(
                 "None of your prompts is refused, so there is nothing to repair. Add prompts that the "

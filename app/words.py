@@ -34,6 +34,7 @@ STAGES = {
     "convert": "Preparing the model (once)",
     "load": "Loading the model",
     "check prompts": "Asking the model your prompts",
+    "harmfulness": "Looking for prompts that should be refused",
     "answer": "Asking the model",
     "answer again": "Asking the tuned model your prompts",
     "compare": "Asking both models questions they were not tuned on",
@@ -123,6 +124,16 @@ TENSOR_TYPES = [
     ("Q8_0: 8 bits, a little smaller", "Q8_0"),
     ("F32: 32 bits, nothing is rounded", "F32"),
 ]
+
+# Of a prompt that looks harmful, in the list of step 2.
+LOOKS_HARMFUL = "Looks like a request that should be refused, so it is left out of the repair."
+LOOKS_HARMFUL_INCLUDED = "Looks like a request that should be refused; you have it repaired all the same."
+INCLUDE = "Wrong: it is harmless, repair it"
+LEAVE_OUT = "Leave it out again"
+FLAGGED_IN_SPACE = (
+    "This page is a Space, open to everybody: prompts that look like requests that should be refused are not repaired "
+    "here. On a machine of your own you can decide otherwise."
+)
 
 # What is typed to export in spite of the guard.
 EXPORT_ANYWAY = "export anyway"

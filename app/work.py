@@ -142,22 +142,33 @@ def load(
 
 
 def check(
-    model: LoadedModel, session: Session, prompts: Sequence[str], before: BeforeCache
+    model: LoadedModel,
+    session: Session,
+    prompts: Sequence[str],
+    before: BeforeCache,
+    prompt_set: PromptSet,
+    data_dir: Path,
 ) -> Generator[Event, None, None]:
-    """Which of ``prompts`` the untouched model refuses."""
+    """Which of ``prompts`` the untouched model refuses, and which of them look harmful."""
+    from actor_core import harmfulness
+    from actor_core.readings import ReadingStore
+
     arriving: list[Reply] = []
     with session.lock:
         if session.base != model.id:
             session.marks.forget_all()
+            session.included = frozenset()
         session.checked, session.arriving, session.base = [], arriving, model.id
+        session.harmfulness = None
         session.forget_tuning()
         session.changed()
     yield Ahead((_asking("check prompts", len(prompts)),))
     replies = yield from _staged(
         before.answer(model, prompts, arriving), "check prompts", 0, len(prompts), len(prompts)
     )
-    with session.lock:
-        session.checked, session.arriving = replies, []
+    found = yield from harmfulness.name_harmful(model, prompts, prompt_set, ReadingStore.of(data_dir))
+    with session.lock:  # both at once: what looks harmful is at no moment among the chosen
+        session.checked, session.arriving, session.harmfulness = replies, [], found
         session.changed()
 
 

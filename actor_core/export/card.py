@@ -21,10 +21,10 @@ from actor_core.errors import ExportError
 from actor_core.evaluate import Rates
 from actor_core.export.base import Base
 from actor_core.export.compare import Checked
-from actor_core.export.words import GUARD_NOT_PASSED
+from actor_core.export.words import GUARD_NOT_PASSED, flagged_line
 from actor_core.guard import Guard, percent_up
 
-__all__ = ["Card", "Figures", "read_corrected", "read_figures"]
+__all__ = ["Card", "Figures", "Flagged", "read_corrected", "read_figures", "read_flagged"]
 
 PAPER = "https://arxiv.org/abs/2507.04250"
 VERDICTS = ("refused", "answered", "incoherent")
@@ -45,9 +45,18 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Flagged:
+    """Of the user's prompts, those that looked like requests that should be refused: not tuned on, and tuned on."""
+
+    left_out: int
+    included: int
+
+
+@dataclass(frozen=True)
 class Card:
     """Everything that a card says. ``files`` describes each file; ``load`` and ``undo`` are Markdown;
-    ``corrected`` is how many of the verdicts behind ``figures`` a person gave."""
+    ``corrected`` is how many of the verdicts behind ``figures`` a person gave; ``flagged`` is None where
+    nobody looked."""
 
     base: Base
     delta: LayerDelta
@@ -62,6 +71,7 @@ class Card:
     undo: str
     figures: tuple[Figures, ...]
     corrected: int
+    flagged: Flagged | None
     guard: Guard | None
     prompts: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -75,6 +85,7 @@ class Card:
             self._what(),
             self._figures(),
             "## Guard\n\n" + _guard(self.guard),
+            "## Own prompts that look harmful\n\n" + flagged_line(self.flagged),
             "## Load it\n\n" + self.load,
             "## Undo it\n\n" + self.undo,
             "## Check\n\n" + _check(checked),
@@ -162,6 +173,21 @@ def read_corrected(report: Mapping[str, Any] | None) -> int:
     if not isinstance(count, int) or count < 0:
         raise ExportError(f"The report's 'corrected' is how many verdicts a person corrected, and not {count!r}.")
     return count
+
+
+def read_flagged(report: Mapping[str, Any] | None) -> Flagged | None:
+    """How many own prompts looked harmful by the caller's report; None where it does not say. Raises `ExportError` for
+    what are no counts."""
+    counts = (report or {}).get("flagged")
+    if counts is None:
+        return None
+    try:
+        found = Flagged(counts["left_out"], counts["included"])
+        if not all(type(count) is int and count >= 0 for count in (found.left_out, found.included)):
+            raise ValueError(f"no counts: {counts}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"The report's 'flagged' needs the counts 'left_out' and 'included' ({error}).") from error
+    return found
 
 
 def _corrected(count: int) -> str:

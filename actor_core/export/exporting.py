@@ -12,7 +12,7 @@ from actor_core.events import Event, Progress
 from actor_core.export import words
 from actor_core.export.adapter import at_strength
 from actor_core.export.base import describe_base
-from actor_core.export.card import Card, read_corrected, read_figures
+from actor_core.export.card import Card, read_corrected, read_figures, read_flagged
 from actor_core.export.compare import CHECK_PROMPTS, Checked
 from actor_core.export.folder import File, folder_bytes, replace_file, write_folder
 from actor_core.export.formats import plan_of
@@ -68,20 +68,20 @@ def export(
     """Writes ``delta`` at ``strength`` as the new folder ``folder``, and checks it by loading it again.
 
     ``kind`` is one of `KINDS`. Where ``folder`` exists the new one is called ``folder-2``, ``-3``...
-    ``report`` is what the card's tables show: ``figures`` (a list of ``set``, ``n``, ``before`` and ``after``
-    with their counts), ``corrected`` (how many of those verdicts a person gave), ``prompts`` and ``settings``,
-    of which numbers and short names are shown. ``guard`` is what was measured at this very strength: its
-    figures go into the card and the files' metadata, and where it was not passed, or not measured, they say
-    GUARD NOT PASSED; to keep such files back is up to the caller. The check compares first tokens of
-    ``prompts`` and asks those of ``seen``, the replies that the user saw at this strength, again. A check that
-    fails keeps the files and marks them; stopping it leaves them marked as not checked. ``rank`` is that of a
-    full difference's approximation, ``tensor_type`` how a merged GGUF stores the changed matrices; ``recipe``
-    is written beside the files, so that the change can be made again.
+    ``report`` is what the card's tables show: ``figures`` (a list of ``set``, ``n``, ``before`` and ``after`` with
+    their counts), ``corrected`` (how many of those verdicts a person gave), ``flagged`` (``left_out`` and
+    ``included``: how many own prompts looked harmful), ``prompts`` and ``settings``, of which numbers and short
+    names are shown. ``guard`` is what was measured at this very strength: its figures go into the card and the
+    files' metadata, and where it was not passed, or not measured, they say GUARD NOT PASSED; to keep such files
+    back is up to the caller. The check compares first tokens of ``prompts`` and asks those of ``seen``, the replies
+    that the user saw at this strength, again. A check that fails keeps the files and marks them; stopping it leaves
+    them marked as not checked. ``rank`` is that of a full difference's approximation, ``tensor_type`` how a merged
+    GGUF stores the changed matrices; ``recipe`` is written beside the files, so that the change can be made again.
 
     Raises `ExportError` where nothing could be written, `DeltaError` for a delta of another base.
     """
     delta.require_base(model.id)
-    figures, corrected = read_figures(report), read_corrected(report)
+    figures, corrected, flagged = read_figures(report), read_corrected(report), read_flagged(report)
     scaled = at_strength(delta, strength)
     scaled = replace(scaled, measured=scaled.measured | {"guard": guard.figures() if guard else None})
     base = describe_base(delta.base)
@@ -102,6 +102,7 @@ def export(
         undo=plan.undo,
         figures=figures,
         corrected=corrected,
+        flagged=flagged,
         guard=guard,
         prompts={**(report or {}).get("prompts", {}), **(recipe.provenance() if recipe else {})},
         settings=(report or {}).get("settings", {}),

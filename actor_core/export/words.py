@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from actor_core.guard import Guard
+
+if TYPE_CHECKING:
+    from actor_core.export.card import Flagged
 
 __all__ = [
     "GUARD_NOT_PASSED",
@@ -12,6 +17,7 @@ __all__ = [
     "UNDO_MERGED",
     "UNDO_PEFT",
     "delta_snippet",
+    "flagged_line",
     "guard_line",
     "load_delta",
     "load_gguf",
@@ -49,6 +55,21 @@ def guard_line(guard: Guard | None) -> str:
     if guard is None:
         return f"{GUARD_NOT_PASSED}: it was not measured with this change."
     return guard.words() if guard.passed else f"{GUARD_NOT_PASSED}. {guard.words()}"
+
+
+def flagged_line(flagged: Flagged | None) -> str:
+    """How many own prompts looked like requests that should be refused, and what became of them."""
+    if flagged is None:
+        return "Nobody looked whether some of the repaired prompts should be refused."
+    count = flagged.left_out + flagged.included
+    if not count:
+        return "None of the prompts that were given looked like a request that should be refused."
+    looked = "1 prompt that was given looked" if count == 1 else f"{count} prompts that were given looked"
+    included = f"**{flagged.included} tuned on all the same**" if flagged.included else "none was tuned on"
+    return (
+        f"{looked} like a request that should be refused: {flagged.left_out} left out, {included}. A program guessed "
+        "this from the base's own states; it misses many, and names some that are harmless."
+    )
 
 
 def delta_snippet(file: str, layers_name: str) -> str:

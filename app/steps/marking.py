@@ -1,4 +1,5 @@
-"""A verdict that a person corrects, in step 2 or step 4: what a click on a reply says, and what it does."""
+"""What a click in one of the lists of step 2 or step 4 says, and what it does: a verdict is corrected, or a prompt that
+looks harmful is repaired all the same."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from app import compared
 from app.marks import UNTUNED, At, Turn
 from app.session import Session
 
-__all__ = ["TURN", "clicked"]
+__all__ = ["TURN", "clicked", "included"]
 
 TURN = "turn "  # before its number, where another pair has its strength
 
@@ -39,3 +40,17 @@ def _place(at: str, side: str) -> At:
             raise ValueError(at)
         return Turn(int(turn), "before" if side == "before" else "after")
     return UNTUNED if side == "before" else float(at)
+
+
+def included(session: Session, data: object) -> tuple[list[str], bool] | None:
+    """The prompt that ``data`` is about, and whether it is to be repaired though it looks harmful.
+
+    None where the click was on another button. Raises `ActorError` where there is no such prompt any more.
+    """
+    told = data if isinstance(data, dict) else {}
+    if told.get("include") not in ("yes", ""):
+        return None
+    found = [prompt for prompt in session.flagged if compared.pair_id(prompt) == told.get("id")]
+    if not found:
+        raise ActorError("This prompt is no longer there, so nothing was changed: reload the page and try again.")
+    return found[:1], told["include"] == "yes"

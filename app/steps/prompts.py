@@ -8,7 +8,7 @@ import gradio as gr
 
 from actor_core.errors import ActorError, PromptError
 from actor_core.prompts import MAX_PROMPTS, parse_prompts, read_prompts
-from app import pairs, render
+from app import looks_harmful, pairs, render
 from app.errors import Notice
 from app.marks import UNTUNED
 from app.page import Page, View
@@ -65,9 +65,15 @@ def build(page: Page) -> None:
         done = bool(session.chosen) and studio.has_model_of(session)
         return page.frame(session, "prompts", ready=studio.model is not None, done=done, hint=hint) | {
             "problems": render.problems_table(session.problems),
-            "refused_summary": _summary(session),
+            "refused_summary": _summary(session, in_space=studio.settings.in_space),
             "which_group": gr.Group(visible=bool(session.checked)),
-            "checked": pairs.checked_table(session.checked or session.arriving, session.chosen, session.marks),
+            "checked": pairs.checked_table(
+                session.checked or session.arriving,
+                session.chosen,
+                session.marks,
+                flagged=session.flagged,
+                may_include=not studio.settings.in_space,
+            ),
         }
 
     page.views["prompts"] = view
@@ -102,13 +108,17 @@ def wire(page: Page) -> None:
 
     def which(session: Session, value: str) -> None:
         session.repair_all = value == "all"
-        session.say("prompts", None)
+        session.say("prompts", looks_harmful.all_left_out(session, in_space=studio.settings.in_space))
 
-    def corrected(session: Session, data: object) -> None:
-        marking.clicked(session, data)
-        session.say("prompts", None)
+    def clicked(session: Session, data: object) -> None:
+        about = marking.included(session, data)
+        if about is None:
+            marking.clicked(session, data)
+        else:
+            studio.include(session, *about)
+        session.say("prompts", looks_harmful.all_left_out(session, in_space=studio.settings.in_space))
 
-    page.on(page.parts["checked"].click, "prompts", corrected, with_data=True)
+    page.on(page.parts["checked"].click, "prompts", clicked, with_data=True)
     page.quiet(page.parts["prompts"].change, typed, ["prompts"], ["prompt_count"], trigger_mode="always_last")
     page.on(page.parts["examples"].click, "prompts", examples, ["prompts"])
     page.on(page.parts["upload"].upload, "prompts", uploaded, ["prompts", "upload"], trigger_mode="multiple")
@@ -147,12 +157,12 @@ def _count(text: str) -> str:
     return f"<span class='st-hint'>{count}{most}{left_out}</span>"
 
 
-def _summary(session: Session) -> str:
+def _summary(session: Session, *, in_space: bool) -> str:
     if not session.checked:
         return ""
     judged = session.marks.all_of(session.checked, UNTUNED)
     refused = sum(reply.verdict.value == "refused" for reply in judged)
     return (
         f"<h3 class='st-result'>{refused} of your {len(session.checked)} prompts "
-        f"{'is' if refused == 1 else 'are'} refused</h3>"
+        f"{'is' if refused == 1 else 'are'} refused</h3>{looks_harmful.summary(session, in_space=in_space)}"
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from quick_core import Model, answers, done, tuned
+from quick_core import Model, answers, done, named, tuned
 
 import actor_core.generate
 import actor_core.guard
+import actor_core.harmfulness
 import actor_core.tune
 from actor_core.tune import TuneSettings
 from app.settings import Settings
@@ -17,6 +18,7 @@ from app.studio import Studio
 def studio(tmp_path, monkeypatch):
     for module in (actor_core.generate, actor_core.guard):
         monkeypatch.setattr(module, "answer", answers)
+    monkeypatch.setattr(actor_core.harmfulness, "name_harmful", named)
     studio = Studio(Settings(data_dir=tmp_path))
     studio.model = Model()
     return studio

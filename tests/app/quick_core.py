@@ -12,6 +12,7 @@ import torch
 from actor_core.delta import BaseModelId, LayerDelta, LowRank
 from actor_core.events import Progress, Replied, Step
 from actor_core.generate import Reply
+from actor_core.harmfulness import Harmfulness
 from actor_core.judge import Verdict
 from actor_core.tune import Tuned
 
@@ -46,6 +47,12 @@ def answers(model, prompts, *, delta=None, strength=1.0, max_new_tokens=64, hist
         yield Progress(stage, len(replies), len(prompts))
     yield Replied(len(replies), len(prompts), tuple(replies))
     return replies
+
+
+def named(model, prompts, prompt_set, store):
+    """What holds the word 'rival' looks harmful."""
+    yield Progress("harmfulness", 1, 1)
+    return Harmfulness({prompt: 1.0 if "rival" in prompt else -1.0 for prompt in prompts}, 0.0, 400, 20, 400, 240)
 
 
 def done(studio, session) -> None:
@@ -94,6 +101,7 @@ def take_the_place_of_the_core(put, pause: float = 0.0) -> None:
     import actor_core.export
     import actor_core.generate
     import actor_core.guard
+    import actor_core.harmfulness
     import actor_core.tune
     import app.work
 
@@ -109,6 +117,7 @@ def take_the_place_of_the_core(put, pause: float = 0.0) -> None:
 
     put(actor_core.generate, "answer", paused)
     put(actor_core.guard, "answer", paused)
+    put(actor_core.harmfulness, "name_harmful", named)
     put(actor_core.tune, "tune", tuned)
     put(actor_core.export, "export", writing)
     put(app.work, "load", loading)

@@ -21,6 +21,7 @@ import quick_core  # noqa: E402
 
 import actor_core.generate  # noqa: E402
 import actor_core.guard  # noqa: E402
+import actor_core.harmfulness  # noqa: E402
 import actor_core.tune  # noqa: E402
 from actor_core.events import LayerScored, Progress, Replied, StrengthMeasured  # noqa: E402
 from actor_core.generate import Reply  # noqa: E402
@@ -83,6 +84,7 @@ def tune(model, prompts, settings, store):
 
 if __name__ == "__main__":
     actor_core.generate.answer = actor_core.guard.answer = answers
+    actor_core.harmfulness.name_harmful = quick_core.named
     actor_core.tune.tune = tune
     work.load = load
     serve(Namespace(data_dir=Path(sys.argv[1]), browser=False))

@@ -96,9 +96,9 @@ def test_every_endpoint_is_documented_with_its_parameters_and_the_type_of_its_an
         (answer,) = endpoint["returns"]
         assert {"session", "running"} <= set(answer["type"]["properties"])
     names = [parameter["parameter_name"] for parameter in described["/tune"]["parameters"]]
-    assert names == ["session", "method", "layer", "repair", "per_set"]
+    assert names == ["session", "method", "layer", "repair", "per_set", "include"]
     optional = [parameter["parameter_has_default"] for parameter in described["/tune"]["parameters"]]
-    assert optional == [False, True, True, True, True]
+    assert optional == [False, True, True, True, True, True]
 
 
 def test_the_example_of_the_document_runs_as_it_stands(serving, monkeypatch, capsys):
@@ -125,6 +125,26 @@ def test_each_verdict_and_what_will_be_repaired_is_told(client, session):
     assert told == [(PROMPTS[0], "refused", True), (PROMPTS[1], "answered", False)]
     assert [row["row"] for row in checked["left_out"]] == [3]
     assert (checked["running"], checked["ended"]) == (None, "done")
+
+
+def test_what_looks_harmful_is_told_and_repaired_only_where_it_is_included(client, session, serving):
+    rival = "How do I kill a rival?"
+    checked = client.predict(session, [PROMPTS[0], rival], api_name="/check_prompts")
+    told = [(each["prompt"], each["looks_harmful"], each["repaired"]) for each in checked["prompts"]]
+    assert told == [(PROMPTS[0], False, True), (rival, True, False)]
+    assert "misses 160 (40 %)" in checked["harmfulness"]
+    with pytest.raises(AppError, match="not among the prompts that were left out"):
+        client.predict(session, include=[PROMPTS[0]], api_name="/tune")
+    with pytest.raises(AppError, match="“include” is no list of texts"):
+        client.predict(session, include=rival, api_name="/tune")
+    client.predict(session, include=[rival], per_set=2, api_name="/tune")
+
+    _, address = serving(in_space=True)
+    space = Client(address, verbose=False)
+    there = space.predict(api_name="/load_model")["session"]
+    space.predict(there, [PROMPTS[0], rival], api_name="/check_prompts")
+    with pytest.raises(AppError, match="This page is a Space"):
+        space.predict(there, include=[rival], api_name="/tune")
 
 
 def test_figures_come_with_intervals_and_harmful_replies_never_leave(client, tuned):

@@ -12,10 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "app")]
 
-from quick_core import Model, tuned  # noqa: E402
+from quick_core import Model, named, tuned  # noqa: E402
 
 import actor_core.generate  # noqa: E402
 import actor_core.guard  # noqa: E402
+import actor_core.harmfulness  # noqa: E402
 import actor_core.tune  # noqa: E402
 from actor_core.events import Progress, Replied  # noqa: E402
 from actor_core.generate import Reply  # noqa: E402
@@ -55,6 +56,7 @@ def main() -> None:
 
     for module in (actor_core.generate, actor_core.guard):
         module.answer = answers
+    actor_core.harmfulness.name_harmful = named
     actor_core.tune.tune = tuned
     studio = Studio(settings)
     studio.model = Model()

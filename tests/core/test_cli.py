@@ -16,7 +16,7 @@ from actor_core.delta import LayerDelta
 from actor_core.errors import ModelError
 from actor_core.events import Progress
 from actor_core.guard import Guard
-from actor_core.prompt_sets import PromptSplit
+from actor_core.prompt_sets import Pair, PromptSplit
 
 LOOK_ALIKES, HARMFUL, ORDINARY = asked(DANGEROUS, HARMLESS_THINGS), asked(DANGEROUS, VICTIMS), asked(HARMLESS, THINGS)
 
@@ -25,6 +25,9 @@ class ToySet:
     """The prompt set 'everyday' in the toy's own words."""
 
     id = "everyday"
+
+    # A kind for each verb: what is harmful of a verb that was held out is seen by its victim.
+    pairs = tuple(Pair(each.split()[3], each, twin) for each, twin in zip(LOOK_ALIKES, HARMFUL, strict=True))
 
     def training(self) -> PromptSplit:
         return PromptSplit(tuple(ORDINARY[::2]), tuple(LOOK_ALIKES[::2]), tuple(HARMFUL[::2]))
@@ -85,6 +88,31 @@ def test_it_tunes_exports_and_prints_the_figures(toy, run, tmp_path):
     assert figures["your prompts"]["after"] == {"answered": 4, "refused": 0, "incoherent": 0}
     assert figures["held-out harmful"]["after"]["refused"] == figures["held-out harmful"]["n"] == 6
     assert LayerDelta.load(tmp_path / "out" / "delta" / "delta.safetensors").method == "causal"
+
+
+def test_what_looks_harmful_is_told_and_left_out(toy, run, tmp_path):
+    code, out, err = run([*LOOK_ALIKES[:3], HARMFUL[1]], "--format", "delta", "--compared", "6")
+    assert code == 0 and "4 of your 4 prompts are refused." in err
+    assert f"Looks like a request that should be refused: {HARMFUL[1]}" in err
+    assert not any(f"refused: {prompt}" in err for prompt in LOOK_ALIKES)
+    assert "This is a guess. Of 18 harmless look-alikes" in err and "--include-flagged" in err
+    card = (tmp_path / "out" / "delta" / "README.md").read_text()
+    assert "1 prompt that was given looked like a request that should be refused: 1 left out, none was" in card
+    assert json.loads((tmp_path / "out" / "delta" / "reproduce.json").read_text())["own"] == LOOK_ALIKES[:3]
+
+
+def test_what_looks_harmful_is_tuned_on_where_that_is_asked_for_and_the_card_says_so(toy, run, tmp_path):
+    lines = [*LOOK_ALIKES[:3], HARMFUL[1]]
+    code, _, err = run(lines, "--format", "delta", "--compared", "6", "--include-flagged")
+    assert code == 0 and "tuned on all the same" in err
+    assert json.loads((tmp_path / "out" / "delta" / "reproduce.json").read_text())["own"] == lines
+    assert "0 left out, **1 tuned on all the same**" in (tmp_path / "out" / "delta" / "README.md").read_text()
+
+
+def test_where_all_of_them_look_harmful_nothing_is_tuned(toy, run, tmp_path):
+    code, out, _ = run(HARMFUL[1:4:2])
+    assert code == 0 and "All 2 refused prompts look like requests that should be refused" in out
+    assert "--include-flagged" in out and not (tmp_path / "out").exists()
 
 
 def test_a_whole_model_is_written_when_that_is_asked_for_and_asked_what_was_compared(toy, run, tmp_path):

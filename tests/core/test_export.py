@@ -529,6 +529,20 @@ def test_the_card_has_front_matter_figures_and_no_prompt_texts(tiny, tmp_path):
     assert result.check_words in text
 
 
+def test_the_card_counts_own_prompts_that_looked_harmful(tiny, tmp_path):
+    def card(name, flagged) -> str:
+        report = REPORT | {"flagged": flagged}
+        return card_of(exported(tiny(), delta_of(tiny()), "delta", tmp_path / name, report=report))
+
+    assert "Nobody looked whether" in card("a", None)
+    assert "None of the prompts that were given looked like" in card("b", {"left_out": 0, "included": 0})
+    said = card("c", {"left_out": 3, "included": 2})
+    assert "5 prompts that were given looked like a request that should be refused: 3 left out, **2 tuned on" in said
+    for wrong in ({"left_out": 1}, {"left_out": 1, "included": -1}, {"left_out": True, "included": 0}, 7):
+        with pytest.raises(ExportError, match="flagged"):
+            card("d", wrong)
+
+
 def test_the_card_says_how_many_verdicts_a_person_corrected(tiny, tmp_path):
     plain = card_of(exported(tiny(), delta_of(tiny()), "delta", tmp_path / "a", report=REPORT))
     marked = card_of(exported(tiny(), delta_of(tiny()), "delta", tmp_path / "b", report=REPORT | {"corrected": 3}))

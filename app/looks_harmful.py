@@ -1,0 +1,63 @@
+"""What is said of the visitor's prompts that look like requests that should be refused."""
+
+from __future__ import annotations
+
+from html import escape
+
+from app import words
+from app.errors import Notice
+from app.session import Session
+
+__all__ = ["all_left_out", "counts", "nothing_left", "summary"]
+
+
+def counts(session: Session) -> dict[str, int] | None:
+    """How many of the visitor's prompts were flagged, left out of the repair, and repaired all the same; None where
+    that was not looked at. What was tuned on counts, where something was: a choice made since does not change that."""
+    if session.harmfulness is None:
+        return None
+    tuned_on = session.chosen
+    if session.recipe is not None and session.recipe.own is not None:
+        tuned_on = session.recipe.own
+    included = set(tuned_on) & session.harmfulness.flagged
+    left_out = set(session.flagged) - included
+    return {"flagged": len(left_out) + len(included), "left_out": len(left_out), "included": len(included)}
+
+
+def summary(session: Session, *, in_space: bool) -> str:
+    """HTML: how many look harmful, what follows from it, and how far to believe it; '' where none does."""
+    found, flagged = session.harmfulness, session.flagged
+    if found is not None and not found.tells:
+        return f"<p class='st-hint' id='looks-harmful'>{escape(found.words())}</p>"
+    if found is None or not flagged:
+        return ""
+    included = len(session.included.intersection(flagged))
+    one = len(flagged) == 1
+    said = f"{len(flagged)} of them look{'s' if one else ''} like {'a request' if one else 'requests'} that should be "
+    said += f"refused, and {'is' if one else 'are'} left out of the repair"
+    said += f", but for {included} that you included. " if included else ". "
+    said += f"This is a guess: {found.words()} "
+    said += words.FLAGGED_IN_SPACE if in_space else "Where it is wrong, say so in the list below."
+    return f"<p class='st-hint' id='looks-harmful'>{escape(said)}</p>"
+
+
+def all_left_out(session: Session, *, in_space: bool) -> Notice | None:
+    """What stands on step 2 where everything that is refused was left out, so that nothing is there to repair."""
+    if session.chosen or not session.flagged:
+        return None
+    return Notice("warning", nothing_left(session, in_space=in_space))
+
+
+def nothing_left(session: Session, *, in_space: bool) -> str:
+    """Why nothing is there to repair, and what to do."""
+    count = len(session.flagged)
+    if count == 1:
+        said = "The one prompt to repair looks like a request that should be refused"
+    else:
+        said = f"All {count} prompts to repair look like requests that should be refused"
+    if in_space:
+        return f"{said}, so there is nothing to repair. Add others that were refused. {words.FLAGGED_IN_SPACE}"
+    return (
+        f"{said}, so there is nothing to repair. Add others that were refused. Or, where this guess is wrong, press "
+        f"“{words.INCLUDE}” at a prompt in the list of step 2."
+    )

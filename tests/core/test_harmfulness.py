@@ -1,0 +1,135 @@
+"""Harmful prompts are told from look-alikes where the states tell them, and nothing is flagged where they do not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.model_selection import GroupKFold
+from tiny_models import DANGEROUS, HARMLESS, HARMLESS_THINGS, THINGS, VICTIMS, asked, hooks, logits
+
+from actor_core import harmfulness
+from actor_core.errors import PromptError
+from actor_core.events import Progress, finish
+from actor_core.harmfulness import Harmfulness, name_harmful
+from actor_core.instruction_states import read_instructions
+from actor_core.prompt_sets import Pair, PromptSet
+from actor_core.readings import ReadingStore
+
+# A kind for each verb, so that a verb is held out as a whole: what is harmful of it is seen by the victim alone.
+PAIRS = tuple(
+    Pair(verb, f"how do i {verb} a {thing}", f"how do i {verb} a {victim}")
+    for verb in DANGEROUS
+    for thing, victim in zip(HARMLESS_THINGS, VICTIMS, strict=True)
+)
+ORDINARY = tuple(asked(HARMLESS, THINGS))
+OWN = ["i kill a neighbour", "i kill a process", "do i steal a stranger", "do i steal a scene"]
+
+
+def toy_set(pairs=PAIRS) -> PromptSet:
+    return PromptSet("toy", "A toy", "", ORDINARY, tuple(pairs), ())
+
+
+@pytest.fixture
+def all_training(monkeypatch):
+    """The toy's few pairs are all learnt from, whatever their hashes say."""
+    monkeypatch.setattr("actor_core.prompt_sets.HELD_OUT_SHARE", 0.0)
+
+
+def named(model, own=OWN, prompt_set=None, **more) -> Harmfulness:
+    return finish(name_harmful(model, own, prompt_set or toy_set(), **more))
+
+
+def test_victims_are_flagged_and_things_are_not(tiny, all_training):
+    found = named(tiny())
+    assert found.flagged == {OWN[0], OWN[2]}
+    assert found.harmful == len(PAIRS) and found.harmful_caught > 0.8 * len(PAIRS)
+    assert set(found.scores) == set(OWN)
+
+
+def test_at_most_one_in_twenty_held_out_look_alikes_is_flagged(tiny, all_training):
+    found = named(tiny())
+    assert found.look_alikes == len(PAIRS)
+    assert found.look_alikes_flagged <= harmfulness.MOST_FLAGGED * found.look_alikes
+
+
+def test_where_the_states_tell_nothing_nothing_is_flagged(tiny, all_training, monkeypatch):
+    """Of twins with the same words, one is as harmful as the other; so it is with states drawn at random."""
+
+    def blind(model, prompts, layers, *, stage):
+        yield Progress(stage, len(prompts), len(prompts))
+        return torch.randn(len(prompts), 16, generator=torch.Generator().manual_seed(len(prompts)))
+
+    monkeypatch.setattr("actor_core.readings.read_instructions", blind)
+    found = named(tiny(), own=[f"prompt {n}" for n in range(200)])
+    assert not found.tells and found.flagged == frozenset()
+    assert max(found.scores.values()) > found.threshold, "by the threshold alone some would be"
+    assert "do not tell" in found.words()
+
+
+def test_equal_states_are_no_fault_and_flag_nothing(tiny, all_training, monkeypatch):
+    def blank(model, prompts, layers, *, stage):
+        yield Progress(stage, len(prompts), len(prompts))
+        return torch.ones(len(prompts), 16)
+
+    monkeypatch.setattr("actor_core.readings.read_instructions", blank)
+    found = named(tiny())
+    assert found.flagged == frozenset() and found.look_alikes_flagged == 0
+
+
+def test_what_is_held_out_is_a_whole_kind(tiny, all_training, monkeypatch):
+    """Were verbs not held out as wholes, the twins of one verb would tell about each other."""
+    seen = []
+    whole = GroupKFold.split
+
+    def split(folds, rows, wanted=None, groups=None):
+        seen.append(list(groups))
+        return whole(folds, rows, wanted, groups)
+
+    monkeypatch.setattr(GroupKFold, "split", split)
+    named(tiny())
+    for groups in seen:
+        of_verb = {pair.category: groups[2 * n] for n, pair in enumerate(PAIRS)}
+        assert len(set(of_verb.values())) == len(DANGEROUS)
+        assert groups[: 2 * len(PAIRS)] == [of_verb[pair.category] for pair in PAIRS for _ in range(2)]
+        assert len({*of_verb.values(), *groups[2 * len(PAIRS) :]}) == len(DANGEROUS) + len(ORDINARY)
+    assert len(seen) == len(harmfulness.RIDGES)
+
+
+def test_a_set_with_one_kind_of_pairs_is_an_error_in_words(tiny, all_training):
+    with pytest.raises(PromptError, match="'toy' has 1 kinds of pairs .* two at least"):
+        named(tiny(), prompt_set=toy_set(PAIRS[:6]))
+
+
+def test_the_sets_prompts_are_read_once_and_the_persons_are_not_kept(tiny, all_training, tmp_path):
+    store = ReadingStore.of(tmp_path)
+    first = named(tiny(), store=store)
+    (file,) = store.folder.glob("*")
+    assert not any(prompt.encode() in file.read_bytes() for prompt in OWN)
+    events = list(name_harmful(tiny(), OWN, toy_set(), store))
+    of_the_set = [each.note for each in events if isinstance(each, Progress) and each.total > len(OWN)]
+    assert of_the_set == ["read before"]
+    assert named(tiny(), store=store) == first == named(tiny())
+
+
+def test_a_score_does_not_depend_on_what_is_asked_beside_it(tiny, all_training):
+    alone = [named(tiny(), own=[prompt]).scores[prompt] for prompt in OWN]
+    together = named(tiny()).scores
+    assert [together[prompt] for prompt in OWN] == pytest.approx(alone, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama", "gemma2"])
+def test_states_are_those_of_a_plain_pass(tiny, kind):
+    """The mean over the instruction's tokens, and the last token, by a full pass of each prompt alone."""
+    model = tiny(kind)
+    prompts = ["alpha beta gamma", "alpha beta", "zeta"]  # what these begin with is no template
+    before, untouched = hooks(model), logits(model)
+    states = finish(read_instructions(model, prompts, [0, 1], stage="x")).view(3, 2, 2, model.d_model)
+    assert hooks(model) == before and torch.equal(logits(model), untouched)
+    for row, prompt in enumerate(prompts):
+        ids = torch.tensor([model.token_ids(prompt)])
+        passed = model.model(ids, output_hidden_states=True, use_cache=False).hidden_states
+        for layer in (0, 1):
+            of_instruction = passed[layer + 1][0, 1:-1]  # between <user> and <reply>
+            assert len(of_instruction) == len(prompt.split())
+            torch.testing.assert_close(states[row, layer, 0], of_instruction.mean(0), atol=1e-4, rtol=1e-3)
+            torch.testing.assert_close(states[row, layer, 1], passed[layer + 1][0, -1], atol=1e-4, rtol=1e-3)
