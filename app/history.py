@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from actor_core.errors import ActorError
 from app.errors import DISK_FULL, Notice
+from app.language import spoken
 from app.run_files import (
     RunError,
     changed,
@@ -205,7 +206,9 @@ class History:
         if new and shelf.full:
             session.say("kept", Notice("warning", shelf.no_room()))
             return False
-        run = session.run or OpenRun(new_id(), session.source[:MAX_NAME] or shelf.next_name(), time.time())
+        with spoken(session.language):
+            name = session.source[:MAX_NAME] or shelf.next_name()
+        run = session.run or OpenRun(new_id(), name, time.time())
         session.run = run
         place = self._place(session) / run.id
         kept = Run.of(session)

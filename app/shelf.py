@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from actor_core.delta import BaseModelId
 from actor_core.evaluate import Rates
+from app.language import t
 from app.runs import Run
 from app.words import size
 
@@ -88,8 +89,10 @@ class Shelf:
 
     def next_name(self) -> str:
         """'Run 4' after 'Run 3', whatever was renamed or deleted meanwhile."""
-        named = [line.name[4:] for line in self.lines if line.name[:4] == "Run "]
-        return f"Run {max([len(self.lines), *(int(number) for number in named if number.isdecimal())]) + 1}"
+        start = t("Run {number}", number="")
+        named = [line.name[len(start) :] for line in self.lines if line.name.startswith(start)]
+        last = max([len(self.lines), *(int(number) for number in named if number.isdecimal())])
+        return t("Run {number}", number=last + 1)
 
     def no_room(self) -> str:
         """What is said where it is full."""

@@ -13,6 +13,7 @@ import gradio as gr
 
 from app import pairs
 from app.differences import marked_up
+from app.language import number, t
 from app.page import Page, View
 from app.render import badge
 from app.session import Session
@@ -29,16 +30,18 @@ def build(page: Page) -> None:
     page.add(
         "trial",
         gr.Textbox(
-            label="Prompt",
-            info="Asked of the old model and of the tuned one, at the strength that is set. Each goes on from its own "
-            "replies.",
+            label=t("Prompt"),
+            info=t(
+                "Asked of the old model and of the tuned one, at the strength that is set. Each goes on from its own "
+                "replies."
+            ),
             lines=2,
             elem_id="trial",
         ),
     )
     with gr.Row(elem_classes="st-actions"):
-        page.add("trial_go", gr.Button("Ask both", elem_id="trial-go", scale=0, min_width=150, size="md"))
-        page.add("trial_new", gr.Button("New conversation", elem_id="trial-new", scale=0, min_width=170, size="md"))
+        page.add("trial_go", gr.Button(t("Ask both"), elem_id="trial-go", scale=0, min_width=150, size="md"))
+        page.add("trial_new", gr.Button(t("New conversation"), elem_id="trial-new", scale=0, min_width=170, size="md"))
 
 
 def view(session: Session, *, asking: bool, ready: bool) -> View:
@@ -69,11 +72,12 @@ def conversation(turns: Sequence[Trial], pending: str, *, asking: bool) -> str:
         differing = marked_up(turn.before.text, turn.after.text) or (None, None)
         shown.append(
             f"<article class='st-pair'><header><span class='st-prompt'>{escape(turn.before.prompt)}</span>"
-            f"<span class='st-mark'>strength {turn.strength:g}</span></header><div class='st-sides'>"
-            f"{_side('Before', turn.before, differing[0])}{_side('After', turn.after, differing[1])}</div></article>"
+            f"<span class='st-mark'>{t('strength {strength}', strength=number(turn.strength))}</span></header>"
+            f"<div class='st-sides'>{_side(t('Before'), turn.before, differing[0])}"
+            f"{_side(t('After'), turn.after, differing[1])}</div></article>"
         )
     if pending:
-        state = "being asked …" if asking else "not answered"
+        state = t("being asked …") if asking else t("not answered")
         shown.append(
             f"<article class='st-pair'><header><span class='st-prompt'>{escape(pending)}</span>"
             f"<span class='st-mark'>{state}</span></header></article>"

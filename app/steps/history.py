@@ -10,6 +10,7 @@ import gradio as gr
 from actor_core.errors import ActorError
 from app import render, words
 from app.errors import Notice
+from app.language import ENGLISH, language, later, number, t
 from app.page import Page, View
 from app.runs import MAX_NAME
 from app.session import STEPS, Session
@@ -17,10 +18,19 @@ from app.shelf import BYTES_OFFERED, RUNS_OFFERED, Line, Shelf
 from app.steps import compare, prompts
 from app.steps.tune import PER_SET
 from app.studio import Studio
-from app.two_runs import GROUPS, beside, drawn
+from app.two_runs import beside, drawn
 
 __all__ = ["build", "build_notice", "wire"]
 
+# What the groups of prompts are called in the midst of a line.
+IN_A_LINE = later(
+    {
+        "own": "your prompts",
+        "look_alike": "look-alikes",
+        "harmful": "harmful prompts",
+        "ordinary": "ordinary prompts",
+    }
+)
 CHOSEN = ("history_open", "history_repeat", "history_export", "history_delete")
 
 
@@ -31,13 +41,15 @@ def build_notice(page: Page) -> None:
 
 def build(page: Page) -> None:
     page.add("history_notice", gr.HTML("", elem_id="history-notice", elem_classes="st-slot"))
-    with gr.Accordion("Earlier runs", open=False, visible=False, elem_id="history") as panel:
+    with gr.Accordion(t("Earlier runs"), open=False, visible=False, elem_id="history") as panel:
         page.add("history_faults", gr.HTML("", elem_id="history-faults", elem_classes="st-slot"))
         page.add(
             "history_oldest",
-            gr.Button("Delete the oldest", elem_id="history-oldest", scale=0, min_width=170, size="md", visible=False),
+            gr.Button(
+                t("Delete the oldest"), elem_id="history-oldest", scale=0, min_width=170, size="md", visible=False
+            ),
         )
-        page.add("runs", gr.Radio([], label="Choose a run", elem_id="runs"))
+        page.add("runs", gr.Radio([], label=t("Choose a run"), elem_id="runs"))
         with gr.Column(visible=False) as chosen:
             _build_chosen(page)
         page.add("history_chosen", chosen)
@@ -47,7 +59,8 @@ def build(page: Page) -> None:
 
 def _build_chosen(page: Page) -> None:
     with gr.Row(elem_classes="st-actions"):
-        for name, label in (("open", "Open"), ("repeat", "Repeat"), ("export", "Export again"), ("delete", "Delete")):
+        buttons = {"open": t("Open"), "repeat": t("Repeat"), "export": t("Export again"), "delete": t("Delete")}
+        for name, label in buttons.items():
             part = gr.Button(
                 label,
                 variant="primary" if name == "open" else "secondary",
@@ -62,16 +75,20 @@ def _build_chosen(page: Page) -> None:
         with gr.Row(elem_classes="st-actions"):
             page.add(
                 "history_gone",
-                gr.Button("Delete for good", variant="stop", elem_id="history-gone", scale=0, min_width=160, size="md"),
+                gr.Button(
+                    t("Delete for good"), variant="stop", elem_id="history-gone", scale=0, min_width=160, size="md"
+                ),
             )
-            page.add("history_stay", gr.Button("Keep it", elem_id="history-stay", scale=0, min_width=110, size="md"))
+            page.add("history_stay", gr.Button(t("Keep it"), elem_id="history-stay", scale=0, min_width=110, size="md"))
     page.add("history_asking", asked)
     with gr.Row(elem_classes="st-fields"):
-        page.add("history_name", gr.Textbox(label="Name", max_lines=1, max_length=MAX_NAME, elem_id="history-name"))
-        page.add("history_rename", gr.Button("Rename", elem_id="history-rename", scale=0, min_width=130, size="md"))
+        page.add("history_name", gr.Textbox(label=t("Name"), max_lines=1, max_length=MAX_NAME, elem_id="history-name"))
+        page.add("history_rename", gr.Button(t("Rename"), elem_id="history-rename", scale=0, min_width=130, size="md"))
     with gr.Row(elem_classes="st-fields", visible=False) as other:
-        page.add("history_other", gr.Dropdown([], label="Compare it with", elem_id="history-other", filterable=False))
-        page.add("history_beside", gr.Button("Compare", elem_id="history-beside", scale=0, min_width=130, size="md"))
+        page.add(
+            "history_other", gr.Dropdown([], label=t("Compare it with"), elem_id="history-other", filterable=False)
+        )
+        page.add("history_beside", gr.Button(t("Compare"), elem_id="history-beside", scale=0, min_width=130, size="md"))
     page.add("history_others", other)
     page.add("history_two", gr.HTML("", elem_id="history-two", elem_classes="st-slot"))
 
@@ -168,7 +185,7 @@ def _view(studio: Studio, session: Session) -> View:
     return {
         "kept_notice": render.notice(session.notices.get("kept")),
         "history_notice": render.notice(session.notices.get("history")),
-        "history": gr.Accordion(label=f"Earlier runs ({count})", visible=bool(shelf.lines or shelf.faults)),
+        "history": gr.Accordion(label=f"{t('Earlier runs')} ({count})", visible=bool(shelf.lines or shelf.faults)),
         "history_faults": _faults(shelf) + _too_many(shelf),
         "history_oldest": gr.Button(visible=shelf.too_many),
         "runs": gr.Radio(
@@ -205,30 +222,33 @@ def _picked(shelf: Shelf) -> Line | None:
 
 
 def _when(line: Line) -> str:
-    return time.strftime("%d %b %Y, %H:%M", time.localtime(line.made))
+    made = time.localtime(line.made)
+    return time.strftime("%d %b %Y, %H:%M" if language() == ENGLISH else "%d.%m.%Y, %H:%M", made)
 
 
 def _label(line: Line, session: Session) -> str:
     """Three lines of plain text: name, what it is, what it did. The page shows them as text, not as HTML."""
-    now = " (open now)" if session.run is not None and session.run.id == line.id else ""
-    what = [_when(line), f"{line.base.name} ({line.base.precision})", f"layer {line.layer}"]
-    what.append(f"strength {line.strength:g}")
+    now = f" ({t('open now')})" if session.run is not None and session.run.id == line.id else ""
+    what = [_when(line), f"{line.base.name} ({line.base.precision})", t("layer {layer}", layer=line.layer)]
+    what.append(t("strength {strength}", strength=number(line.strength)))
     if line.source:
-        what.append(f"opened from {line.source}")
+        what.append(t("opened from {file}", file=line.source))
     if line.early:
-        what.append("stopped early")
+        what.append(t("stopped early"))
     return f"{line.name}{now}\n{' · '.join(what)}\n{_did(line)}"
 
 
 def _did(line: Line) -> str:
     said = []
-    for name, title in GROUPS.items():
+    for name, title in IN_A_LINE.items():
         if name in line.figures:
             before, after = line.figures[name]
-            said.append(f"{title.lower()} {before.refused} → {after.refused} of {after.n}")
+            said.append(
+                t("{group} {old} → {new} of {n}", group=t(title), old=before.refused, new=after.refused, n=after.n)
+            )
     if line.guard_passed is not None:
-        said.append("guard passed" if line.guard_passed else "guard not passed")
-    return f"Refused: {', '.join(said)}" if said else "Nothing was asked at this strength yet"
+        said.append(t("guard passed") if line.guard_passed else t("guard not passed"))
+    return f"{t('Refused')}: {', '.join(said)}" if said else t("Nothing was asked at this strength yet")
 
 
 def _faults(shelf: Shelf) -> str:
