@@ -54,6 +54,7 @@ PLACE = re.compile(r"\{(\w+)\}")
 COUNTS = ("count", "done", "total")  # placeholders that only a number fits
 NAMES = ("name", "file", "model")  # and those whose words are nobody's to translate
 SENTENCE_ENDS = (".", ":", "!", "?", ".)")
+LEAST_LETTERS = 6
 KEPT = 4000
 
 Texts = TypeVar("Texts")
@@ -186,12 +187,18 @@ def _patterns(language: str) -> list[tuple[str, re.Pattern[str]]]:
     """What each English text of the catalogue fits; those that say most first."""
     found = []
     for english, text in catalogue(language).items():
-        if isinstance(text, str):
+        if isinstance(text, str) and _tells_enough(english):
             pieces = PLACE.split(english)  # text, name, text, name, text
             said = "".join(_place(piece) if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
             found.append((english, re.compile(said, re.DOTALL), sum(map(len, pieces[::2]))))
     found.sort(key=lambda each: -each[2])
     return [(english, pattern) for english, pattern, _ in found]
+
+
+def _tells_enough(english: str) -> bool:
+    """Whether a sentence can be known by ``english``; "{low} to {high}" stands in many."""
+    words = re.findall(r"[^\W\d_]{2,}", PLACE.sub(" ", english))
+    return len("".join(words)) >= LEAST_LETTERS or set(PLACE.findall(english)) <= {*COUNTS}
 
 
 def _place(name: str) -> str:

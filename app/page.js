@@ -17,7 +17,7 @@ function say(text, values = {}) {
     if (window.gradio_config && root.lang !== language) root.lang = language;
   };
   new MutationObserver(name).observe(root, { attributeFilter: ["lang"] });
-  addEventListener("DOMContentLoaded", name);
+  name();
 })();
 
 // Copy buttons: any element with data-copy puts that text on the clipboard and says so.

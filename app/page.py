@@ -75,8 +75,9 @@ class Page:
         number = STEPS.index(name) + 1
         with gr.Tab(step_label(name, done=False), id=number, interactive=number <= 2) as part:
             self.add(f"{name}_step", part)
-            gr.HTML(f"<h2 class='st-heading'>{t(words.STEP_NAMES[number - 1])}</h2>")
-            gr.HTML(f"<p class='st-purpose'>{t(words.PURPOSE[name])}</p>")
+            # Two parts, for the browser translates one text in each.
+            gr.HTML(f"<h2 class='st-heading'>{t(words.STEP_NAMES[number - 1])}</h2>", elem_classes="st-slot st-head")
+            gr.HTML(f"<p class='st-purpose'>{t(words.PURPOSE[name])}</p>", elem_classes="st-slot")
             yield
 
     def action(self, name: str, label: str) -> None:

@@ -204,7 +204,7 @@ def duration(seconds: float) -> str:
 def job_line(job: Job, ahead: int) -> tuple[str, str, float | None]:
     """A running job in words: what it does, how far and how long, and the share done (None: not known)."""
     title = t(KINDS.get(job.kind, job.kind))
-    if job.state == "waiting":
+    if job.state == "waiting" and ahead:
         line = plural(
             "Waits for its turn: another job runs before it.",
             "Waits for its turn: {count} other jobs run before it.",

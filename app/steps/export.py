@@ -13,7 +13,7 @@ import gradio as gr
 from app import figures, render, words
 from app.errors import Notice
 from app.exporting import NO_CHOICES, Choices
-from app.language import language, number, spoken, t, translated
+from app.language import ENGLISH, number, spoken, t, translated
 from app.page import Page, View
 from app.session import ExportRecord, Session
 from app.steps import hub
@@ -30,10 +30,12 @@ RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 def build(page: Page) -> None:
     offered = page.studio.kinds_offered()
+    with spoken(ENGLISH):  # made of several texts each: `restore` gives them in the visitor's language
+        choices = _kinds(page.studio)
     page.add(
         "kinds",
         gr.CheckboxGroup(
-            _kinds(page.studio),
+            choices,
             value=[kind for kind in offered if kind not in words.WHOLE_MODELS],
             label=t("Kinds of file"),
             elem_id="kinds",
@@ -121,9 +123,7 @@ def restore(studio: Studio, session: Session) -> View:
 
 
 def _kinds(studio: Studio) -> list[tuple[str, str]]:
-    """In English while the page is laid out: the browser translates no choice that is made of several texts."""
-    with spoken(language()):
-        return [(": ".join(map(t, words.EXPORT_KINDS[kind])), kind) for kind in studio.kinds_offered()]
+    return [(": ".join(map(t, words.EXPORT_KINDS[kind])), kind) for kind in studio.kinds_offered()]
 
 
 def _build_choices(page: Page) -> None:

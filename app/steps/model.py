@@ -9,7 +9,7 @@ import gradio as gr
 
 from actor_core.fetch import models_dir
 from app import words
-from app.language import language, later, plural, spoken, t, translated
+from app.language import ENGLISH, later, plural, spoken, t, translated
 from app.page import Page, View
 from app.render import badge
 from app.session import Session
@@ -36,12 +36,14 @@ PATH = later(
 
 def build(page: Page) -> None:
     studio = page.studio
-    fits = studio.fits()
+    with spoken(ENGLISH):  # made of several texts each: `restore` gives them in the visitor's language
+        choices = _choices(studio)
+        about = _about(studio, studio.presets[studio.first_preset], studio.fits()[studio.first_preset])
     page.add(
         "preset",
-        gr.Dropdown(_choices(studio), value=studio.first_preset, label=t("Model"), elem_id="preset", filterable=False),
+        gr.Dropdown(choices, value=studio.first_preset, label=t("Model"), elem_id="preset", filterable=False),
     )
-    page.add("about", gr.HTML(_about(studio, studio.presets[studio.first_preset], fits[studio.first_preset])))
+    page.add("about", gr.HTML(about))
     with gr.Accordion(t("How to load it, and other models"), open=False):
         page.add(
             "typed",
@@ -111,12 +113,10 @@ def restore(studio: Studio, session: Session) -> View:
 
 
 def _choices(studio: Studio) -> list[tuple[str, str]]:
-    """In English while the page is laid out: the browser translates no choice that is made of several texts."""
-    with spoken(language()):
-        return [
-            (f"{studio.presets[id].title} · {t(words.FIT_MARKS.get(fit.verdict, fit.verdict))}", id)
-            for id, fit in studio.fits().items()
-        ]
+    return [
+        (f"{studio.presets[id].title} · {t(words.FIT_MARKS.get(fit.verdict, fit.verdict))}", id)
+        for id, fit in studio.fits().items()
+    ]
 
 
 def _about(studio: Studio, preset: ModelPreset, fit: Fit) -> str:
