@@ -12,8 +12,8 @@ the first one that the browser asks for (de-AT is de), English where there is no
 
 The scripts of the page (app/*.js) look into the same catalogue. What stays English: technical errors of the core and
 of other libraries that no catalogue has, names that programs give (fp32, llama.cpp, GGUF), commands, the log, the
-cards and files of an export, the API, and what is printed in the terminal. Gradio's own few words (where a file is
-dropped) are its own translations.
+cards and files of an export, what *Copy* takes from an error for a report, the API, and what is printed in the
+terminal. Gradio's own few words (where a file is dropped) are its own translations.
 
 To add a language see docs/languages.md.
 """

@@ -102,14 +102,18 @@ def _settings(run: Run, delta: LayerDelta) -> dict[str, str]:
         t("Stopped before its end"): run.tuned is not None and run.tuned.early,
     }
     if recipe is not None:
-        found[t("Prompts repaired")] = f"{len(recipe.own or ())} ({recipe.own_digest[:8]})"
-        found[t("Prompt set")] = f"{recipe.prompt_set} ({recipe.prompt_set_digest[:8]})"
+        found[t("Prompts repaired")] = _digested(len(recipe.own or ()), recipe.own_digest)
+        found[t("Prompt set")] = _digested(recipe.prompt_set, recipe.prompt_set_digest)
         found |= {t("Device"): recipe.device, t("Threads"): recipe.threads}
     settings = dict(recipe.settings) | {"targets": delta.settings.get("targets")} if recipe else delta.settings
     found |= {t(SETTINGS.get(name, name)): value for name, value in _flat(settings)}
     if recipe is not None:
         found |= {t("Version of {package}", package=name): version for name, version in recipe.versions.items()}
     return {name: _said(value) for name, value in found.items()}
+
+
+def _digested(what: object, digest: str) -> str:
+    return t("{what} (digest {digest})", what=what, digest=digest[:8])
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, object]]:
