@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import pytest
 import texts
 
-from actor_core.errors import ActorError, PromptError
+from actor_core.errors import ActorError, ExportError, PromptError
 from actor_core.guard import Guard
 from actor_core.prompts import parse_prompts
 from app import language, render, words
 from app.create_app import create_app
 from app.errors import Notice, explain
+from app.exporting import accepted
 from app.language import PLACE, catalogue, for_gradio, languages, number, plural, spoken, t, translated, wanted_by
 from app.page import Page, spoken_with
 from app.sharing import shared_page
@@ -199,6 +200,15 @@ def test_the_file_to_send_to_others_is_in_the_language(repaired, other):
         shown = shared_page(repaired)
     assert f"<html lang='{other}'>" in shown
     assert english_leaves(shown.replace("a model", ""), other) == []
+
+
+def test_what_is_typed_to_export_in_spite_of_the_guard_is_typed_in_the_language():
+    guard = Guard.of(100, 50)
+    with spoken("de"):
+        assert accepted(guard, "Trotzdem  exportieren", in_space=False)
+        assert accepted(guard, "export anyway", in_space=False)
+    with pytest.raises(ExportError, match="export anyway"):
+        accepted(guard, "trotzdem exportieren", in_space=False)
 
 
 def test_a_text_with_values_cannot_be_left_to_the_browser():
