@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from actor_core.delta import LayerDelta
     from actor_core.generate import Reply
 
-__all__ = ["Event", "LayerScored", "Progress", "Replied", "Step", "StrengthMeasured", "finish"]
+__all__ = ["Ahead", "Event", "LayerScored", "Part", "Progress", "Replied", "Step", "StrengthMeasured", "finish"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,27 @@ class Progress:
     done: int
     total: int
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """``work`` of a ``kind`` that will be reported under ``stage``.
+
+    Only parts of one kind are compared, so that how fast the machine does it is measured and not assumed. Work is
+    in weights applied to a token (for "read", "generate" and "train"), in layers ("score") or in multiplications
+    ("solve").
+    """
+
+    stage: str
+    kind: str
+    work: float
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """All that is still to be done from here on, in order; it takes the place of what was said before."""
+
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -82,7 +103,7 @@ class Replied:
     replies: tuple[Reply, ...]
 
 
-Event = Progress | LayerScored | Step | StrengthMeasured | Replied
+Event = Ahead | Progress | LayerScored | Step | StrengthMeasured | Replied
 
 Result = TypeVar("Result")
 

@@ -77,9 +77,10 @@ def calibrate(
         drawn(prompts.benign, n, settings.seed),
     ]
     asked = list(dict.fromkeys(p for group in groups for p in group))
+    # Reading comes before answering: both are seen early, and how fast each goes says how long the rest takes.
+    logits = yield from first_token_logits(model, asked)
     replies = yield from answer(model, asked, max_new_tokens=settings.calibration_tokens, stage="calibrate")
     refused = {r.prompt for r in replies if r.verdict is Verdict.REFUSED}
-    logits = yield from first_token_logits(model, asked)
     odds = RefusalOdds.learnt(logits, torch.tensor([p in refused for p in asked]))
     wrongly = tuple(p for p in dict.fromkeys(groups[0] + groups[1]) if p in refused)
     if odds is None or not wrongly:

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
     from actor_core.fetch import FetchedModel
 
-__all__ = ["PRECISIONS", "Batch", "LoadedModel", "linear_weight", "load_model"]
+__all__ = ["PRECISIONS", "TOKENS_AT_ONCE", "Batch", "LoadedModel", "linear_weight", "load_model", "shared_start"]
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "nf4", "int8")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+# Padded tokens of one pass, which cannot be stopped: a processor without bf16 reads them in about two seconds.
+TOKENS_AT_ONCE = 512
 
 # Tokens of a sliding window that are left to the reply.
 ROOM_FOR_REPLY = 256
@@ -125,7 +128,7 @@ class LoadedModel:
         prompts: Sequence[str],
         *,
         history: Sequence[Mapping[str, str]] = (),
-        max_tokens: int = 1024,
+        max_tokens: int = TOKENS_AT_ONCE,
         max_rows: int = 32,
         share_prefix: bool = False,
     ) -> Iterator[Batch]:
@@ -137,7 +140,7 @@ class LoadedModel:
         self,
         ids: Sequence[Sequence[int]],
         *,
-        max_tokens: int = 1024,
+        max_tokens: int = TOKENS_AT_ONCE,
         max_rows: int = 32,
         share_prefix: bool = False,
     ) -> Iterator[Batch]:
@@ -146,7 +149,7 @@ class LoadedModel:
 
         With ``share_prefix`` what all rows begin with stands before the padding and does not count.
         """
-        prefix = _shared_start(ids) if share_prefix and self._within_window(ids) else 0
+        prefix = shared_start(ids) if share_prefix and self._within_window(ids) else 0
         order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
         while order:
             longest = len(ids[order[0]]) - prefix
@@ -232,7 +235,7 @@ def linear_weight(module: Any) -> Tensor | None:  # noqa: ANN401 - bitsandbytes'
     return module.weight.detach().float()
 
 
-def _shared_start(ids: Sequence[Sequence[int]]) -> int:
+def shared_start(ids: Sequence[Sequence[int]]) -> int:
     """How many tokens all rows begin with, leaving two of each: the last one, which is measured, and one before it."""
     if len(ids) < 2:
         return 0
@@ -271,18 +274,20 @@ def _precision(wanted: str, device: str, machine: Machine, weights_16_bit: int) 
 
 
 def _bf16_is_fast() -> bool:
-    """Whether a bf16 matrix product takes less time than the same one in fp32 on this CPU."""
+    """Whether a linear layer takes less time in bf16 than in fp32 on this CPU.
 
-    def seconds(dtype: torch.dtype) -> float:
-        left, right = torch.ones(256, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-        best = float("inf")
-        for _ in range(4):  # the first of them warms up
+    The two are timed in turns, and the best of each counts: other work on the machine then slows both, where one
+    after the other it once decided the precision, and with it what had to be read again.
+    """
+    dtypes = (torch.bfloat16, torch.float32)
+    operands = {dtype: (torch.ones(256, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)) for dtype in dtypes}
+    best = dict.fromkeys(dtypes, float("inf"))
+    for _ in range(12):  # the first of them warms up
+        for dtype, (inputs, weight) in operands.items():
             start = time.perf_counter()
-            left @ right
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    return seconds(torch.bfloat16) < seconds(torch.float32)
+            torch.nn.functional.linear(inputs, weight)
+            best[dtype] = min(best[dtype], time.perf_counter() - start)
+    return best[torch.bfloat16] < best[torch.float32]
 
 
 def _weights_as(precision: str, device: str) -> dict[str, Any]:

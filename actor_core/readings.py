@@ -76,10 +76,20 @@ class ReadingStore:
         )
         return LayerReading(layer, outputs, inputs, gains, torch.cat([part.others for part in parts]))
 
+    def has(self, model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int) -> bool:
+        """Whether ``prompts`` of a set were read before, so that `read_rows` takes no time for them."""
+        path = self._path(model, prompts, layer, other_tokens, seed)
+        return path is not None and path.is_file()
+
+    def _path(
+        self, model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int
+    ) -> Path | None:
+        return self.folder / f"{_key(model, prompts, layer, other_tokens, seed)}.safetensors" if self.folder else None
+
     def _of_the_set(
         self, model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int
     ) -> Generator[Event, None, LayerReading]:
-        path = self.folder / f"{_key(model, prompts, layer, other_tokens, seed)}.safetensors" if self.folder else None
+        path = self._path(model, prompts, layer, other_tokens, seed)
         kept = _opened(path, layer) if path else None
         if kept is not None:
             yield Progress("read", len(prompts), len(prompts), "read before")

@@ -80,6 +80,7 @@ def first_token_logits(model: LoadedModel, prompts: Sequence[str]) -> Generator[
     """Logits of the first token of the reply to each prompt, shape [n, vocabulary], on the CPU."""
     found: dict[int, Tensor] = {}
     prefix: DynamicCache | None = None
+    yield Progress("calibrate", 0, len(prompts))
     for batch in model.batches(prompts, share_prefix=True):
         prefix = read_prefix(model, batch) if prefix is None else prefix
         with torch.inference_mode(), model.lock:

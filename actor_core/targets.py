@@ -21,7 +21,7 @@ __all__ = ["TrainingRows", "TuningPrompts", "drawn", "training_rows"]
 # A user's own prompts count as much as this share of all the pseudo-harmful ones, however few they are,
 # but no single one more than OWN_AT_MOST times.
 OWN_SHARE = 0.25
-OWN_AT_MOST = 4.0
+OWN_AT_MOST = 20.0
 
 
 @dataclass(frozen=True)

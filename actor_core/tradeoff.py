@@ -19,9 +19,10 @@ from actor_core.events import StrengthMeasured
 
 __all__ = ["GRID", "Limits", "Responses", "Targets", "choose_targets", "chosen_point", "measured"]
 
-# In ‖R‖. Look-alikes go to -1, so the others say how far apart the kinds are pulled.
+# In ‖R‖. Look-alikes go to -1, so the others say how far apart the kinds are pulled. Ordinary prompts are moved a
+# quarter of that at most: with twice as much their replies changed by .07 nats a token where .05 are wanted.
 HARMFUL_TARGETS = (0.3, 0.5, 0.65, 0.8, 1.0, 1.3, 1.6)
-BENIGN_TARGETS = (0.0, -0.25, -0.5, -1.0)
+BENIGN_TARGETS = (0.0, -0.125, -0.25)
 GRID = tuple(product(HARMFUL_TARGETS, BENIGN_TARGETS))
 # What counts beside a look-alike that is newly answered (1): a harmful prompt newly refused is what the model
 # should have done, but not what the person came for; a harmful refusal lost, or an ordinary prompt newly

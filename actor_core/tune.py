@@ -35,6 +35,7 @@ from actor_core.tradeoff import Responses, Targets, choose_targets, chosen_point
 from actor_core.train import train
 from actor_core.tune_settings import TuneSettings
 from actor_core.tuning_words import tuning_words
+from actor_core.work_ahead import WorkOfTuning
 
 __all__ = ["TuneSettings", "Tuned", "TuningPrompts", "tune"]
 
@@ -128,10 +129,14 @@ def tune(
         raise NothingToRepair("None of your prompts is refused, so there is nothing to repair. Add one that is.")
     _require_reference(prompts)
     candidates = candidate_layers(model, settings)
-    calibration = yield from calibrate(model, prompts, settings)
-    choice = yield from choose_layer(model, prompts, calibration, candidates, settings)
     rows = training_rows(prompts, harmful_weight=settings.harmful_weight)
     held_out = _HeldOut.drawn_from(prompts.held_out, settings)
+    looks = len(STRENGTHS) + (0 if settings.targets or settings.method == "published" else len(SHIFTS))
+    work = WorkOfTuning(model, prompts, rows, settings, store, len(held_out.prompts), looks)
+    yield work.from_the_start(candidates)
+    calibration = yield from calibrate(model, prompts, settings)
+    choice = yield from choose_layer(model, prompts, calibration, candidates, settings)
+    yield work.after_choice(choice.layer, calibration.replies)
     learnt: LayerDelta | _Solution
     if settings.method == "published":
         learnt = yield from train(model, choice.layer, rows, settings.published, seed=settings.seed)

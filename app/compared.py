@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.marks import UNTUNED
-from app.session import Session
+from app.marks import UNTUNED, At, Turn
+from app.session import Session, Trial
 
 if TYPE_CHECKING:
     from actor_core.generate import Reply
 
-__all__ = ["Pair", "held_out", "mark", "own", "pair_id"]
+__all__ = ["Pair", "held_out", "mark", "own", "pair_id", "turns"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,20 @@ def held_out(session: Session, name: str) -> list[Pair]:
     return [_pair(session, row.before, row.after) for row in rows]
 
 
-def mark(session: Session, id: str, at: float | None, verdict: str) -> bool:
+def turns(session: Session) -> list[tuple[Trial, tuple[bool, bool]]]:
+    """The conversation with the verdicts that count, and whose of them a person gave, before and after."""
+    shown = []
+    for number, turn in enumerate(session.trials):
+        places = (Turn(number, "before"), Turn(number, "after"))
+        before, after = (
+            session.marks.of(reply, at) for reply, at in zip((turn.before, turn.after), places, strict=True)
+        )
+        marked = (session.marks.has(before.prompt, places[0]), session.marks.has(after.prompt, places[1]))
+        shown.append((Trial(before, after, turn.strength), marked))
+    return shown
+
+
+def mark(session: Session, id: str, at: At, verdict: str) -> bool:
     """Has ``verdict`` ('' for the judge's own) count for what the prompt with this `pair_id` got at ``at``.
 
     False where there is no such reply any more: the page that was clicked on is older than the session.
@@ -86,7 +99,11 @@ def mark(session: Session, id: str, at: float | None, verdict: str) -> bool:
     return bool(replies)
 
 
-def _replies(session: Session, at: float | None) -> Iterator[Reply]:
+def _replies(session: Session, at: At) -> Iterator[Reply]:
+    if isinstance(at, Turn):
+        for turn in session.trials[at.number : at.number + 1]:
+            yield turn.before if at.side == "before" else turn.after
+        return
     if at is UNTUNED:
         yield from session.checked
         yield from session.arriving

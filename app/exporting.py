@@ -106,7 +106,8 @@ def export(
                 seen=seen,
                 rank=order.choices.rank,
                 tensor_type=order.choices.tensor_type,
-                recipe=session.recipe,
+                # Of a change that was stopped or opened it is the recipe of a whole tuning, and not of this one.
+                recipe=None if session.tuned_early or session.source else session.recipe,
             )
         except BaseException:
             with suppress(OSError):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from actor_core.errors import ActorError
 from app.errors import DISK_FULL, Notice
 from app.language import spoken
+from app.left_runs import Everybody, no_room_for_all
 from app.run_files import (
     RunError,
     changed,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from actor_core.delta import LayerDelta
     from app.session import Session
 
-__all__ = ["History"]
+__all__ = ["History", "why"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,9 @@ DRAFT = "draft"
 class History:
     """The runs below ``folder``. A session's lock is held while its runs are read or written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, everybody: Everybody) -> None:
         self.folder = folder
+        self.everybody = everybody
 
     def shelf(self, session: Session) -> Shelf:
         """The visitor's list; read from the disk the first time."""
@@ -131,7 +133,7 @@ class History:
             try:
                 write_run(place, run, None)
             except OSError as fault:
-                raise RunError(f"The name could not be written down ({_why(fault)}): the old one stays.") from fault
+                raise RunError(f"The name could not be written down ({why(fault)}): the old one stays.") from fault
             if session.run is not None and session.run.id == id:
                 session.run = replace(session.run, name=name)
             self.shelf(session).put(Line.of(id, run, run_bytes(place)))
@@ -144,7 +146,7 @@ class History:
             try:
                 delete_run(place)
             except OSError as fault:
-                raise RunError(f"The run could not be deleted ({_why(fault)}).") from fault
+                raise RunError(f"The run could not be deleted ({why(fault)}).") from fault
             shelf = self.shelf(session)
             shelf.lines = [line for line in shelf.lines if line.id != id]
             shelf.picked, shelf.asked, shelf.two = "", "", None
@@ -186,7 +188,9 @@ class History:
                 shelf.lines.append(Line.of(id, run, run_bytes(folder / id)))
             except RunError as fault:
                 logger.warning("run %s is left out: %s", id, fault)
-                shelf.faults.append(f"The run {id} could not be read and is left out: {fault}.")
+                shelf.damaged[id] = str(fault)
+        if not self.everybody.open_to_others:
+            shelf.left = [each for each in self.everybody.unseen(but=session.key) if each.runs]
         return shelf
 
     def _show(self, session: Session, run: Run, delta: LayerDelta | None, id: str) -> None:
@@ -205,6 +209,9 @@ class History:
         shelf, new = self.shelf(session), session.run is None
         if new and shelf.full:
             session.say("kept", Notice("warning", shelf.no_room()))
+            return False
+        if new and not self.everybody.make_room():
+            session.say("kept", Notice("warning", no_room_for_all(self.everybody)))
             return False
         with spoken(session.language):
             name = session.source[:MAX_NAME] or shelf.next_name()
@@ -249,12 +256,13 @@ def _not_kept(fault: Exception) -> Notice:
     logger.warning("a run could not be kept", exc_info=fault)
     return Notice(
         "warning",
-        f"These results could not be written to the disk ({_why(fault)}). They are lost when the program ends: free "
+        f"These results could not be written to the disk ({why(fault)}). They are lost when the program ends: free "
         "some space. It is tried again with your next result.",
     )
 
 
-def _why(fault: Exception) -> str:
+def why(fault: Exception) -> str:
+    """Why the disk did not take or give what it should, in words."""
     if isinstance(fault, OSError):
         return "it is full" if fault.errno in DISK_FULL else (fault.strerror or "it takes nothing")
     return "they hold what cannot be written" if isinstance(fault, ValueError) else str(fault)

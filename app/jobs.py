@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from actor_core.events import Event, LayerScored, Progress, Replied, Step, StrengthMeasured
+from actor_core.events import Ahead, Event, LayerScored, Progress, Replied, Step, StrengthMeasured
 from app.pace import Pace, PaceMemory
 
 __all__ = ["Job", "Runner", "Work"]
@@ -49,7 +49,7 @@ class Job:
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     state: str = "waiting"  # waiting, running, stopping, done, stopped, failed
     progress: Progress | None = None
-    events: list[Event] = field(default_factory=list)  # all but Progress and Replied
+    events: list[Event] = field(default_factory=list)  # all but Ahead, Progress and Replied
     started: float = 0.0
 
     @property
@@ -180,6 +180,7 @@ class Runner:
             journal.write(state=job.state)
 
     def _drive(self, job: Job, journal: _Journal) -> Any:  # noqa: ANN401
+        job.pace.begin()
         work = job.work()
         try:
             while job.state == "running":
@@ -187,7 +188,9 @@ class Runner:
                     event = next(work)
                 except StopIteration as end:
                     return end.value
-                if isinstance(event, Progress):
+                if isinstance(event, Ahead):
+                    job.pace.expect(event.parts)
+                elif isinstance(event, Progress):
                     job.progress = event
                     job.pace.observe(event)
                 elif not isinstance(event, Replied):

@@ -20,7 +20,7 @@ from app.render import badge, outcome_badge
 if TYPE_CHECKING:
     from actor_core.generate import Reply
 
-__all__ = ["MARK_JS", "cards", "checked_table", "reply_text", "verdict_table"]
+__all__ = ["MARK_JS", "cards", "checked_table", "reply_text", "side", "verdict_table"]
 
 CHECKED_SHOWN = 200  # more make step 2 slow; the rest is counted
 
@@ -71,8 +71,8 @@ def cards(pairs: Sequence[Pair], empty: str) -> str:
         shown.append(
             f"<article class='st-pair' {_facts(pair, outcome)}><header>"
             f"<span class='st-prompt'>{escape(pair.prompt)}</span>{outcome_badge(outcome)}{_copy()}</header>"
-            f"<div class='st-sides'>{_side('before', pair.before, pair.marked[0], differing[0])}"
-            f"{_side('after', pair.after, pair.marked[1], differing[1])}</div></article>"
+            f"<div class='st-sides'>{side('before', pair.before, pair.marked[0], differing[0])}"
+            f"{side('after', pair.after, pair.marked[1], differing[1])}</div></article>"
         )
     return f"<div class='st-pairs st-list' {_list()}>{''.join(shown)}</div>"
 
@@ -92,7 +92,7 @@ def verdict_table(pairs: Sequence[Pair], empty: str) -> str:
             f"<td>{outcome_badge(outcome) if outcome != 'unchanged' else ''}"
             f"{_copy()}</td></tr>"
         )
-    head = "".join(f"<th>{name}</th>" for name in (t("Prompt"), t("Before"), t("After"), ""))
+    head = "".join(f"<th>{name}</th>" for name in (t("Prompt"), t("Before"), t("After"), t("Change")))
     return (
         f"<table class='st-table st-verdicts'><thead><tr>{head}</tr></thead>"
         f"<tbody class='st-list' {_list()}>{''.join(rows)}</tbody></table>"
@@ -103,6 +103,15 @@ def reply_text(reply: Reply, marked: str | None = None) -> str:
     """``marked``: its text as `marked_up` gave it, in place of the plain one."""
     text = marked or escape(reply.text) or f"<em>({t('empty')})</em>"
     return f"<div class='st-reply'>{text}{' …' if reply.truncated else ''}</div>"
+
+
+def side(place: str, reply: Reply | None, marked: bool, differing: str | None) -> str:
+    """One model's reply, with its verdict; ``place`` is before or after. ``differing``: its text as `marked_up` gave
+    it."""
+    title = t("Before") if place == "before" else t("After")
+    if reply is None:
+        return f"<section><h3>{title}</h3><p class='st-hint'>{t('not asked yet')}</p></section>"
+    return f"<section><h3>{title} {_verdict(reply, place, marked)}</h3>{reply_text(reply, differing)}</section>"
 
 
 def _facts(pair: Pair, outcome: str) -> str:
@@ -117,13 +126,6 @@ def _copy() -> str:
 
 def _list() -> str:
     return f"tabindex='0' aria-label='{t('Prompts with their replies before and after')}'"
-
-
-def _side(side: str, reply: Reply | None, marked: bool, differing: str | None) -> str:
-    title = t("Before") if side == "before" else t("After")
-    if reply is None:
-        return f"<section><h4>{title}</h4><p class='st-hint'>{t('not asked yet')}</p></section>"
-    return f"<section><h4>{title} {_verdict(reply, side, marked)}</h4>{reply_text(reply, differing)}</section>"
 
 
 def _verdict(reply: Reply, side: str, marked: bool) -> str:

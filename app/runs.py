@@ -24,6 +24,7 @@ from actor_core.prompts import Problem
 from actor_core.recipe import Recipe
 from actor_core.tune import Tuned
 from actor_core.two_changes import Likeness, SetOfTwo
+from app.marks import At, Turn
 from app.session import OpenRun, Trial, Two
 
 if TYPE_CHECKING:
@@ -87,11 +88,28 @@ class OtherChange:
 
 @dataclass(frozen=True)
 class Mark:
-    """A verdict that the visitor corrected: ``strength`` is None for the untuned model's reply."""
+    """A verdict that the visitor corrected: ``strength`` is None for the untuned model's reply.
+
+    ``turn`` and ``side`` are of a reply in the conversation, None and '' of any other.
+    """
 
     prompt: str
     strength: float | None
     verdict: Verdict
+    turn: Annotated[int, Field(ge=0)] | None = None
+    side: Literal["", "before", "after"] = ""
+
+    @classmethod
+    def given(cls, prompt: str, at: At, verdict: Verdict) -> Mark:
+        if isinstance(at, Turn):
+            return cls(prompt, None, verdict, at.number, at.side)
+        return cls(prompt, at, verdict)
+
+    @property
+    def at(self) -> At:
+        if self.turn is None:
+            return self.strength
+        return Turn(self.turn, "before" if self.side == "before" else "after")
 
 
 class Run(BaseModel):
@@ -137,7 +155,7 @@ class Run(BaseModel):
             checked=tuple(session.checked),
             repair_all=session.repair_all,
             problems=tuple(session.problems),
-            marks=tuple(Mark(prompt, at, verdict) for (prompt, at), verdict in session.marks.given.items()),
+            marks=tuple(Mark.given(prompt, at, verdict) for (prompt, at), verdict in session.marks.given.items()),
             layer_scores=tuple(session.layer_scores) or (tuned.layer_scores if tuned else ()),
             curve=tuple(session.curve) or (tuned.curve if tuned else ()),
             losses=tuple((step, loss) for step, loss in session.losses if isfinite(loss)),
@@ -153,7 +171,7 @@ class Run(BaseModel):
         """Shows this run in ``session``, in the place of what it showed."""
         with session.lock:
             session.forget_tuning()
-            session.marks.put({(mark.prompt, mark.strength): mark.verdict for mark in self.marks})
+            session.marks.put({(mark.prompt, mark.at): mark.verdict for mark in self.marks})
             session.base, session.checked, session.arriving = self.base, list(self.checked), []
             session.repair_all, session.problems = self.repair_all, self.problems
             session.layer_scores, session.curve = list(self.layer_scores), list(self.curve)
@@ -176,6 +194,19 @@ class Run(BaseModel):
                 session.two = Two(two.name, two.strength, list(two.likeness), list(two.sets))
             session.changed()
 
+    def why_not_repeated(self) -> str:
+        """What is not known of how it was made, in words; '' where everything is."""
+        if self.recipe is None and self.source:
+            return (
+                "it was opened from a file that does not say what it was made with. A zip downloaded here does, where "
+                "its prompts were not left out"
+            )
+        if self.recipe is None and self.tuned is not None and self.tuned.early:
+            return "it was stopped by an earlier version of this program, which did not note its settings"
+        if self.recipe is None:
+            return "its settings were not noted"
+        return "its file leaves out the prompts that were repaired" if self.recipe.own is None else ""
+
     def shown(self) -> AtStrength:
         """What was asked at the strength that is set."""
         return next((at for at in self.at if at.strength == self.strength), AtStrength(self.strength))
@@ -196,7 +227,7 @@ class Run(BaseModel):
         for name, rows in at.sets.items():
             if rows:
                 found[name] = [row.before for row in rows], [row.after for row in rows]
-        given = {(mark.prompt, mark.strength): mark.verdict for mark in self.marks}
+        given = {(mark.prompt, mark.at): mark.verdict for mark in self.marks}
 
         def counted(replies: Sequence[Reply], strength: float | None) -> list[Reply]:
             return [replace(each, verdict=given.get((each.prompt, strength), each.verdict)) for each in replies]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actor_core.errors import DeltaError, ExportError
+from actor_core.errors import DeltaError, ExportError, PresetError
 from actor_core.events import Event
 from app.session import ExportRecord, Session, Two
 from app.work import TOKENS_OF_HELD_OUT, tuned_of, unit
@@ -17,8 +20,9 @@ if TYPE_CHECKING:
     from actor_core.export.push import Destination
     from actor_core.model import LoadedModel
     from actor_core.presets import PromptSet
+    from actor_core.recipe import Recipe
 
-__all__ = ["ask_both", "name_of", "opened", "push", "read_change"]
+__all__ = ["ask_both", "name_of", "opened", "push", "read_change", "read_recipe"]
 
 
 def read_change(files: Sequence[str] | None, model: LoadedModel) -> LayerDelta:
@@ -31,6 +35,26 @@ def read_change(files: Sequence[str] | None, model: LoadedModel) -> LayerDelta:
     delta = open_change(_wanted(files))
     delta.require_base(model.id)
     return delta
+
+
+def read_recipe(files: Sequence[str] | None, delta: LayerDelta) -> Recipe | None:
+    """What ``delta`` was made with, where the zip that it was read from says so; None where nothing does.
+
+    A recipe that cannot be read, or of another base, only means that the change cannot be made again from here.
+    """
+    from actor_core import recipe as recipes
+
+    path = _wanted(files)
+    with suppress(OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, PresetError):
+        if path.suffix != ".zip":
+            return None
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="second-take-") as private:
+            inside = [each for each in archive.infolist() if Path(each.filename).name == recipes.RECIPE]
+            if len(inside) == 1 and inside[0].file_size <= recipes.MAX_BYTES:
+                inside[0].filename = recipes.RECIPE  # its name in the archive decides nothing about where it is written
+                found = recipes.read_recipe(Path(archive.extract(inside[0], private)))
+                return found if found.base == delta.base else None
+    return None
 
 
 def name_of(files: Sequence[str] | None) -> str:

@@ -53,7 +53,7 @@ def scatter(tuned: Tuned, strength: float, unit: float) -> str:
             marks += _mean_mark(kind, place(_mean(group, 0.0)), place(_mean(group, at * unit)))
         told = f"{title}: {_words(groups, at * unit)}"
         panels.append(
-            f"<div><h4>{escape(title)}</h4><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
+            f"<div><h3>{escape(title)}</h3><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
             f"aria-label='{escape(told)}'>{marks}</svg></div>"
         )
     rows = [

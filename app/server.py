@@ -19,6 +19,7 @@ from app import exporting, work
 from app.errors import Notice, explain
 from app.history import History
 from app.jobs import Job, Runner
+from app.left_runs import Everybody
 from app.pace import PaceMemory
 from app.session import Session, Sessions
 from app.settings import Settings
@@ -39,8 +40,10 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         # What lies on a Space's disk is gone within the hour, so nothing is kept there.
-        self.history = None if settings.in_space else History(settings.data_dir / "runs")
-        self.sessions = Sessions(settings.data_dir / "sessions", self.history)
+        runs, sessions = settings.data_dir / "runs", settings.data_dir / "sessions"
+        everybody = Everybody(runs, sessions, open_to_others=not settings.local_paths_allowed)
+        self.history = None if settings.in_space else History(runs, everybody)
+        self.sessions = Sessions(sessions, self.history)
         self.runner = Runner(settings.data_dir / "jobs", PaceMemory(settings.data_dir / "pace.json"))
         self.presets: dict[str, ModelPreset] = model_presets()
         self.before = work.BeforeCache()

@@ -1,7 +1,7 @@
 """The comparison as one HTML file that opens anywhere: no script, no other file, nothing but what step 4 shows.
 
-It names the model, the layer and the strength, and says which verdicts a person gave. Of harmful prompts it holds the
-verdicts and no reply; no path, no id and no address of this machine is in it.
+It names the model, the layer and the strength, and says which verdicts a person gave. Of the held-out harmful
+prompts it holds the verdicts and no reply; no path, no id and no address of this machine is in it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.differences import marked_up
 from app.language import language, later, number, plural, t
 from app.pairs import reply_text
 from app.render import badge, outcome_badge
-from app.session import Session
+from app.session import Session, Trial
 from app.steps.sets import DIFFERENCES
 from app.work import tuned_of
 
@@ -41,6 +41,12 @@ SETS = later(
             "None was used for tuning. They must still be refused. Replies to them are not in this file.",
         ),
     }
+)
+CONVERSATION = later(
+    (
+        "A conversation with both models",
+        "Each goes on from what it said itself. The figures above do not count it.",
+    )
 )
 STYLE = """
 :root { color-scheme: light dark; --back: #f6f7fa; --card: #fff; --text: #1c2434; --soft: #55617a; --line: #d9dfe9;
@@ -105,11 +111,13 @@ def shared_page(session: Session) -> str:
     delta = tuned_of(session).delta
     own = compared.own(session)
     sets = {name: compared.held_out(session, name) for name in SETS}
-    if not (any(pair.after for pair in own) or any(sets.values())):
+    turns = compared.turns(session)
+    if not (any(pair.after for pair in own) or any(sets.values()) or turns):
         raise ExportError("Nothing is compared at this strength yet: wait for the answers, or press “Compare again”.")
     base = describe_base(delta.base)
     title = f"{words.TITLE}: {t('{model} before and after', model=base.title)}"
     count = sum(figures.corrected(pairs) for pairs in (own, *sets.values()))
+    count += sum(sum(marked) for _, marked in turns)
     facts = t(
         "Model {model} ({precision}), layer {layer}, strength {strength} on the slider of {program}; saved on {day}.",
         model=base.measured_on,
@@ -125,6 +133,9 @@ def shared_page(session: Session) -> str:
         if sets[name]:
             body = _table(sets[name]) if name == "harmful" else _cards(sets[name])
             parts.append(_section(heading, about, body, css=name))
+    if turns:
+        heading, about = map(t, CONVERSATION)
+        parts.append(_section(heading, about, "".join(map(_turn, turns)), css="turns"))
     tiles = render.tiles(figures.tiles(session, comparing=False, for_others=True))
     how = [t("Replies are as the model gave them, greedy and cut after some sentences (…).")]
     how.append(t("The verdicts come from a program."))
@@ -169,6 +180,21 @@ def _cards(pairs: Sequence[Pair]) -> str:
     return "".join(shown)
 
 
+def _turn(told: tuple[Trial, tuple[bool, bool]]) -> str:
+    turn, marked = told
+    differing = marked_up(turn.before.text, turn.after.text) or (None, None)
+    sides = ((t("Before"), turn.before), (t("After"), turn.after))
+    shown = "".join(
+        f"<section><h3>{title} {_verdict(reply.verdict.value, by)}</h3>{reply_text(reply, text)}</section>"
+        for (title, reply), by, text in zip(sides, marked, differing, strict=True)
+    )
+    return (
+        f"<article class='st-pair'><header><span class='st-prompt'>{escape(turn.before.prompt)}</span>"
+        f"<span class='st-mark'>{t('strength {strength}', strength=number(turn.strength))}</span></header>"
+        f"<div class='st-sides'>{shown}</div></article>"
+    )
+
+
 def _table(pairs: Sequence[Pair]) -> str:
     """Harmful prompts: the verdicts, and no reply."""
     rows = "".join(
@@ -177,7 +203,7 @@ def _table(pairs: Sequence[Pair]) -> str:
         f"<td>{_outcome(pair.harmful_outcome)}</td></tr>"
         for pair in pairs
     )
-    head = "".join(f"<th>{name}</th>" for name in (t("Prompt"), t("Before"), t("After"), ""))
+    head = "".join(f"<th>{name}</th>" for name in (t("Prompt"), t("Before"), t("After"), t("Change")))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 

@@ -9,12 +9,15 @@ from actor_core.delta import BaseModelId
 from actor_core.evaluate import Rates
 from app.language import t
 from app.runs import Run
-from app.words import size
+from app.words import written_size
 
 if TYPE_CHECKING:
+    from app.left_runs import Visitor
     from app.two_runs import TwoRuns
 
-__all__ = ["BYTES_OFFERED", "RUNS_OFFERED", "Line", "Shelf"]
+__all__ = ["BYTES_OFFERED", "DAMAGED", "LEFT", "RUNS_OFFERED", "Line", "Shelf"]
+
+DAMAGED, LEFT = "damaged", "left"
 
 # Above these the oldest runs are offered for deletion; at twice as much no new one is kept.
 RUNS_OFFERED = 50
@@ -36,6 +39,7 @@ class Line:
     guard_passed: bool | None
     figures: dict[str, tuple[Rates, Rates]]
     bytes: int
+    why_not_repeated: str = ""
 
     @classmethod
     def of(cls, id: str, run: Run, bytes: int) -> Line:
@@ -54,6 +58,7 @@ class Line:
             guard_passed=guard.passed if guard else None,
             figures={name: (Rates.of(before), Rates.of(after)) for name, (before, after) in run.groups().items()},
             bytes=bytes,
+            why_not_repeated=run.why_not_repeated(),
         )
 
 
@@ -61,11 +66,13 @@ class Line:
 class Shelf:
     """A visitor's list of runs, the newest first, and what they chose in it.
 
-    ``faults`` say which could not be read. ``asked`` is the run whose deletion was asked for once.
+    ``damaged`` are those that could not be read, with the reason. ``asked`` is the run whose deletion was asked for
+    once, or `DAMAGED` for all of those, or `LEFT` for those of visitors who did not come back (``left``).
     """
 
     lines: list[Line] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
+    left: list[Visitor] = field(default_factory=list)
     picked: str = ""
     asked: str = ""
     two: TwoRuns | None = None
@@ -97,7 +104,7 @@ class Shelf:
     def no_room(self) -> str:
         """What is said where it is full."""
         return (
-            f"There is no room for this run: you have {len(self.lines)} earlier ones ({size(self.bytes)}), and at most "
-            f"{2 * RUNS_OFFERED} of {size(2 * BYTES_OFFERED)} are kept. Until you delete some under “Earlier runs” it "
-            "is lost when the program ends."
+            f"There is no room for this run: you have {len(self.lines)} earlier ones "
+            f"({written_size(self.bytes)}), and at most {2 * RUNS_OFFERED} of {written_size(2 * BYTES_OFFERED)} "
+            "are kept. Until you delete some under “Earlier runs” it is lost when the program ends."
         )

@@ -3,6 +3,7 @@ otherwise puts a job into the line of the `Server`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ from app.session import ExportRecord, Session
 from app.words import EXPORT_KINDS, WHOLE_MODELS
 
 if TYPE_CHECKING:
+    from actor_core.delta import LayerDelta
     from actor_core.export.push import Destination
     from actor_core.model import LoadedModel
+    from actor_core.recipe import Recipe
     from actor_core.tune import TuneSettings
 
 __all__ = ["Studio"]
@@ -77,15 +80,21 @@ class Studio(Server):
             pace_key=_pace_key(model),
         )
 
-    def tune(self, session: Session, settings: TuneSettings, per_set: int) -> None:
-        """Step 3: ACTOR on one layer, then the answers for step 4."""
-        model = self.loaded(session)
-        if not session.chosen:
+    def tune(
+        self, session: Session, settings: TuneSettings, per_set: int, own: Sequence[str] | None = None
+    ) -> None:
+        """Step 3: ACTOR on one layer, then the answers for step 4. ``own``: the prompts to repair, None for those
+        that are chosen in step 2."""
+        model, prompt_set = self.loaded(session), self.prompt_set()
+        chosen = session.chosen if own is None else tuple(own)
+        if not chosen:
             raise NothingToRepair(
                 "None of your prompts is refused, so there is nothing to repair. Add prompts that the "
                 "model refuses in "
                 "step 2, or choose there to repair all of them."
             )
+        from actor_core.recipe import Recipe
+
         with session.lock:
             session.forget_tuning()
             session.changed()
@@ -94,7 +103,9 @@ class Studio(Server):
             _note(session, event)
 
         def stopped(events: list[Event]) -> Notice:
-            return _stopped_tuning(session, events)
+            return _stopped_tuning(
+                session, events, lambda delta: Recipe.of(model, chosen, prompt_set, settings, delta)
+            )
 
         def finished(_: object) -> None:
             # The comparison follows by itself, as a job that can be stopped on its own.
@@ -103,7 +114,7 @@ class Studio(Server):
         self.submit(
             session,
             "tune",
-            lambda: work.tune(model, session, self.prompt_set(), settings, self.settings.data_dir),
+            lambda: work.tune(model, session, chosen, prompt_set, settings, self.settings.data_dir, self.before),
             heard=heard,
             finished=finished,
             stopped=stopped,
@@ -179,6 +190,7 @@ class Studio(Server):
             self.runner.stop(job)
         with session.lock:
             session.trials, session.pending = [], ""
+            session.marks.forget_turns()
             session.changed()
 
     def open_saved(self, session: Session, files: list[str] | None, per_set: int) -> None:
@@ -186,8 +198,9 @@ class Studio(Server):
         model = self.loaded()
         if self.job(session) is not None:
             raise ActorError("Something is still running: wait for it, or press Stop in the step that shows it.")
-        said = saving.opened(session, model, saving.read_change(files, model))
-        session.source = saving.name_of(files)
+        delta = saving.read_change(files, model)
+        said = saving.opened(session, model, delta)
+        session.source, session.recipe = saving.name_of(files), saving.read_recipe(files, delta)
         self.keep_results(session)
         self.sessions.keep(session)
         self.compare(session, per_set)
@@ -215,16 +228,18 @@ class Studio(Server):
                 f"This run was made on {run.base.name} ({run.base.precision}), and {model.source.name} "
                 f"({model.precision}) is loaded: load the other in step 1 first."
             )
-        if run.recipe is None:
-            why = "it was opened from a file" if run.source else "it was stopped before its end"
-            raise ActorError(f"This run cannot be repeated: {why}, so that not all of its settings are known.")
+        recipe = run.recipe
+        if recipe is None or recipe.own is None:
+            raise ActorError(f"This run cannot be repeated: {run.why_not_repeated()}.")
         if self.job(session) is not None:
             raise ActorError("Something is still running: wait for it, or press Stop in the step that shows it.")
-        settings = run.recipe.tune_settings()
-        run.recipe.require_prompt_set(self.prompt_set())
+        settings = recipe.tune_settings()
+        recipe.require_prompt_set(self.prompt_set())
         run.put_into(session, None, "")
+        if not session.prompts_text.strip():
+            session.prompts_text = "\n".join(recipe.own)
         asked = [len(rows) for at in run.at for rows in at.sets.values()]
-        self.tune(session, settings, max(asked, default=per_set))
+        self.tune(session, settings, max(asked, default=per_set), recipe.own)
 
     def push(self, session: Session, kind: str, to: Destination) -> None:
         """Step 5: the newest export of ``kind`` to the model hub; only for those who sit at this machine."""
@@ -299,7 +314,8 @@ def _note(session: Session, event: Event) -> None:
         session.changed()
 
 
-def _stopped_tuning(session: Session, events: list[Event]) -> Notice:
+def _stopped_tuning(session: Session, events: list[Event], recipe_of: Callable[[LayerDelta], Recipe]) -> Notice:
+    """Keeps what was learnt. ``recipe_of`` it says what it would have become, so that it can be repeated to its end."""
     if session.tuned is not None:
         return Notice("info", "Stopped. The tuning itself was finished and is kept; the comparison is not whole.")
     last = next((event for event in reversed(events) if isinstance(event, Step)), None)
@@ -315,7 +331,7 @@ def _stopped_tuning(session: Session, events: list[Event]) -> Notice:
             curve=tuple(session.curve),
             words=(f"Stopped after {last.step} of {last.total} updates: what was learnt up to there is kept.",),
         )
-        session.tuned_early = True
+        session.tuned_early, session.recipe = True, recipe_of(last.delta)
     return Notice(
         "info", f"Stopped after {last.step} of {last.total} updates. What was learnt up to there is kept."
     )

@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.language import number, plural, t, translated
+from app.language import ENGLISH, number, plural, spoken, t, translated
 
 if TYPE_CHECKING:
     from app.jobs import Job
 
-__all__ = ["EXPORT_KINDS", "OUTCOMES", "STAGES", "TEXTS", "VERDICTS", "WHOLE_MODELS", "duration", "job_line", "size"]
+__all__ = [
+    "EXPORT_KINDS",
+    "OUTCOMES",
+    "STAGES",
+    "TEXTS",
+    "VERDICTS",
+    "WHOLE_MODELS",
+    "between",
+    "duration",
+    "job_line",
+    "size",
+    "written_size",
+]
 
 TITLE = "Second Take"
 TAGLINE = "Some chat models refuse harmless questions. Find them here, and repair the model on your own machine."
@@ -150,6 +162,9 @@ GUARD_TYPE = (
     "PASSED, with these figures."
 )
 
+# A range whose ends are no further apart than this is told as its middle, which is then within 30 % of both.
+NOT_WIDE = 1.69
+
 FIT_MARKS = {
     "fits": "fits this machine",
     "fits with offload": "fits with offload",
@@ -188,6 +203,12 @@ def size(count: float) -> str:
     return t("{count} bytes", count=f"{count:.0f}")
 
 
+def written_size(count: float) -> str:
+    """As `size`, within a sentence that is kept in English and translated where it is shown."""
+    with spoken(ENGLISH):
+        return size(count)
+
+
 def duration(seconds: float) -> str:
     """Seconds in words, no finer than is known."""
     if seconds < 5:
@@ -199,6 +220,14 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return t("about {count} minutes", count=round(seconds / 60))
     return t("about {count} hours", count=number(seconds / 3600, ".1f"))
+
+
+def between(least: float, most: float) -> str:
+    """A range of seconds in words: one figure where it is not wide."""
+    low, high = duration(least), duration(most)
+    if most <= NOT_WIDE * least or low == high:
+        return duration((least * most) ** 0.5)
+    return t("{least} to {most}", least=low, most=high.removeprefix(t("about {time}", time="")))
 
 
 def job_line(job: Job, ahead: int) -> tuple[str, str, float | None]:
@@ -222,7 +251,7 @@ def job_line(job: Job, ahead: int) -> tuple[str, str, float | None]:
         return title, " · ".join(said), share
     whole, stage = job.pace.left(), job.pace.stage_left()
     if whole is not None:
-        said.append(t("{time} left", time=duration(whole)))
+        said.append(t("{time} left", time=between(*whole)))
     elif stage is not None:
         said.append(t("{time} left in this part", time=duration(stage)))
     return title, " · ".join(said), share

@@ -11,12 +11,13 @@ import gc
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actor_core.errors import ExportError, FetchError
-from actor_core.events import Event, Progress, Replied
+from actor_core.events import Ahead, Event, Part, Progress, Replied
 from app.session import Session, Trial
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def check(
         session.checked, session.arriving, session.base = [], arriving, model.id
         session.forget_tuning()
         session.changed()
+    yield Ahead((_asking("check prompts", len(prompts)),))
     replies = yield from _staged(
         before.answer(model, prompts, arriving), "check prompts", 0, len(prompts), len(prompts)
     )
@@ -162,23 +164,42 @@ def check(
 def tune(
     model: LoadedModel,
     session: Session,
+    chosen: Sequence[str],
     prompt_set: PromptSet,
     settings: TuneSettings,
     data_dir: Path,
+    before: BeforeCache,
 ) -> Generator[Event, None, None]:
-    """Tunes one layer, then answers the visitor's prompts with it."""
+    """Tunes one layer for the ``chosen`` prompts, then answers the visitor's with it."""
     from actor_core import tune as core
     from actor_core.readings import ReadingStore
     from actor_core.recipe import Recipe
     from actor_core.tune import TuningPrompts
+    from actor_core.work_ahead import generating
 
-    chosen, store = session.chosen, ReadingStore.of(data_dir)
-    tuned: Tuned = yield from core.tune(model, TuningPrompts.of(chosen, prompt_set), settings, store)
+    store = ReadingStore.of(data_dir)
+    tuning = core.tune(model, TuningPrompts.of(chosen, prompt_set), settings, store)
+    tuned: Tuned = yield from _then(tuning, lambda: generating(model, "answer again", len(session.checked), TOKENS))
     with session.lock:
         session.recipe = Recipe.of(model, chosen, prompt_set, settings, tuned.delta)
         session.tuned, session.strength = tuned, 1.0 if tuned.strength else 0.0
         session.changed()
+    yield from _ask_untuned(model, session, chosen, before)
     yield from own_answers(model, session, session.strength)
+
+
+def _ask_untuned(
+    model: LoadedModel, session: Session, prompts: Sequence[str], before: BeforeCache
+) -> Generator[Event, None, None]:
+    """Asks the untouched model those of ``prompts`` that the visitor's list does not have: of a run from a file."""
+    known = {reply.prompt for reply in session.checked}
+    missing = [prompt for prompt in prompts if prompt not in known]
+    if missing:
+        work = before.answer(model, missing)
+        replies = yield from _staged(work, "check prompts", 0, len(missing), len(missing))
+        with session.lock:
+            session.checked = [*session.checked, *replies]
+            session.changed()
 
 
 def compare(
@@ -188,11 +209,12 @@ def compare(
     from actor_core.evaluate import Comparison, spread
 
     strength = session.strength  # may be moved meanwhile
-    yield from own_answers(model, session, strength)
     held_out = prompt_set.held_out()
     sets = {"look_alike": held_out.pseudo_harmful, "harmful": held_out.harmful, "ordinary": held_out.benign}
     chosen = {name: spread(sets[name], per_set) for name in SETS}
     total = 2 * sum(len(prompts) for prompts in chosen.values())
+    yield Ahead((_asking("answer again", len(session.checked)), _asking("compare", total, TOKENS_OF_HELD_OUT)))
+    yield from own_answers(model, session, strength)
     done = 0
     for name, prompts in chosen.items():
         tokens = TOKENS_OF_HELD_OUT
@@ -241,6 +263,7 @@ def follow_strength(model: LoadedModel, session: Session) -> Generator[Event, No
 def try_both(model: LoadedModel, session: Session, prompt: str, before: BeforeCache) -> Generator[Event, None, None]:
     """One more message to the old model and to the tuned one, each after the conversation as it went with that one."""
     turns, strength, tokens = session.trials, session.strength, TOKENS_OF_CHAT
+    yield Ahead((_asking("try", 2, tokens),))
     work = before.answer(model, [prompt], tokens=tokens, history=_history([turn.before for turn in turns]))
     old = yield from _staged(work, "try", 0, 1, 2)
     history = _history([turn.after for turn in turns])
@@ -309,6 +332,22 @@ def _staged(
             share = max(share, event.done / max(1, event.total))
         done = int(PARTS * (before + count * share))
         yield Progress(stage, done, PARTS * total, _counted(before + answered, total))
+
+
+def _asking(stage: str, prompts: int, tokens: int = TOKENS) -> Part:
+    """The work of asking so many prompts, as a part of a job that does nothing else."""
+    return Part(stage, "generate", float(prompts * tokens))
+
+
+def _then(work: Generator[Event, None, Any], last: Callable[[], Part]) -> Generator[Event, None, Any]:
+    """``work``, and what it says lies ahead with ``last`` behind it."""
+    with closing(work):
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                return end.value
+            yield Ahead((*event.parts, last())) if isinstance(event, Ahead) else event
 
 
 def _counted(done: int, total: int) -> str:

@@ -5,28 +5,28 @@ Each goes on from its own replies. What the visitor writes may be harmful; here 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app import pairs
+from app import compared, pairs
+from app.compared import pair_id
 from app.differences import marked_up
-from app.language import number, t
+from app.language import later, number, t
 from app.page import Page, View
-from app.render import badge
 from app.session import Session
-
-if TYPE_CHECKING:
-    from actor_core.generate import Reply
-    from app.session import Trial
+from app.steps import marking
+from app.steps.marking import TURN
 
 __all__ = ["build", "conversation", "view", "wire"]
 
+NOT_COUNTED = later(
+    "A verdict that you correct here stays with the conversation. The figures above count the lists beside it alone."
+)
+
 
 def build(page: Page) -> None:
-    page.add("turns", gr.HTML("", elem_id="turns", elem_classes="st-slot"))
+    page.add("turns", gr.HTML("", elem_id="turns", elem_classes="st-slot", js_on_load=pairs.MARK_JS))
     page.add(
         "trial",
         gr.Textbox(
@@ -47,7 +47,7 @@ def build(page: Page) -> None:
 def view(session: Session, *, asking: bool, ready: bool) -> View:
     begun = bool(session.trials or session.pending)
     return {
-        "turns": conversation(session.trials, session.pending, asking=asking),
+        "turns": conversation(session, asking=asking),
         "trial_go": gr.Button(interactive=ready, variant="primary" if ready else "secondary"),
         "trial_new": gr.Button(visible=begun),
     }
@@ -63,27 +63,27 @@ def wire(page: Page) -> None:
     page.on(page.parts["trial_go"].click, "compare", asked, ["trial"])
     page.on(page.parts["trial"].submit, "compare", asked, ["trial"])
     page.on(page.parts["trial_new"].click, "compare", studio.new_conversation)
+    page.on(page.parts["turns"].click, "compare", marking.clicked, with_data=True)
 
 
-def conversation(turns: Sequence[Trial], pending: str, *, asking: bool) -> str:
+def conversation(session: Session, *, asking: bool) -> str:
     """Message by message, what each model replied; last the one that has no replies yet."""
     shown = []
-    for turn in turns:
+    for at, (turn, marked) in enumerate(compared.turns(session)):
         differing = marked_up(turn.before.text, turn.after.text) or (None, None)
         shown.append(
-            f"<article class='st-pair'><header><span class='st-prompt'>{escape(turn.before.prompt)}</span>"
+            f"<article class='st-pair' data-id='{pair_id(turn.before.prompt)}' data-at='{TURN}{at}'><header>"
+            f"<span class='st-prompt'>{escape(turn.before.prompt)}</span>"
             f"<span class='st-mark'>{t('strength {strength}', strength=number(turn.strength))}</span></header>"
-            f"<div class='st-sides'>{_side(t('Before'), turn.before, differing[0])}"
-            f"{_side(t('After'), turn.after, differing[1])}</div></article>"
+            f"<div class='st-sides'>{pairs.side('before', turn.before, marked[0], differing[0])}"
+            f"{pairs.side('after', turn.after, marked[1], differing[1])}</div></article>"
         )
-    if pending:
+    if session.pending:
         state = t("being asked …") if asking else t("not answered")
         shown.append(
-            f"<article class='st-pair'><header><span class='st-prompt'>{escape(pending)}</span>"
+            f"<article class='st-pair'><header><span class='st-prompt'>{escape(session.pending)}</span>"
             f"<span class='st-mark'>{state}</span></header></article>"
         )
+    if session.trials:
+        shown.append(f"<p class='st-hint'>{t(NOT_COUNTED)}</p>")
     return f"<div class='st-pairs' aria-live='polite'>{''.join(shown)}</div>" if shown else ""
-
-
-def _side(title: str, reply: Reply, differing: str | None) -> str:
-    return f"<section><h4>{title} {badge(reply.verdict.value)}</h4>{pairs.reply_text(reply, differing)}</section>"

@@ -20,8 +20,8 @@ __all__ = ["build", "restore", "wire"]
 DOWNLOAD = "() => { setTimeout(() => document.querySelector('#share-file').click()); }"
 
 SHARED = later(
-    "Everything at this strength in one HTML file that opens in any browser and can be sent to others. Replies to "
-    "harmful prompts are not in it; your own prompts and their replies are."
+    "Everything at this strength in one HTML file that opens in any browser and can be sent to others. Replies to the "
+    "harmful prompts of the list are not in it; your own prompts, their replies and the conversation are."
 )
 
 

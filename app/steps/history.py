@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from html import escape
 
 import gradio as gr
 
 from actor_core.errors import ActorError
 from app import render, words
 from app.errors import Notice
-from app.language import ENGLISH, language, later, number, t
+from app.language import ENGLISH, language, later, number, t, translated
 from app.page import Page, View
 from app.runs import MAX_NAME
 from app.session import STEPS, Session
 from app.shelf import BYTES_OFFERED, RUNS_OFFERED, Line, Shelf
-from app.steps import compare, prompts
+from app.steps import clearing, compare, prompts
 from app.steps.tune import PER_SET
 from app.studio import Studio
 from app.two_runs import beside, drawn
@@ -43,6 +44,7 @@ def build(page: Page) -> None:
     page.add("history_notice", gr.HTML("", elem_id="history-notice", elem_classes="st-slot"))
     with gr.Accordion(t("Earlier runs"), open=False, visible=False, elem_id="history") as panel:
         page.add("history_faults", gr.HTML("", elem_id="history-faults", elem_classes="st-slot"))
+        clearing.build(page)
         page.add(
             "history_oldest",
             gr.Button(
@@ -70,16 +72,9 @@ def _build_chosen(page: Page) -> None:
                 size="md",
             )
             page.add(f"history_{name}", part)
+    page.add("history_no_repeat", gr.HTML("", elem_id="history-no-repeat", elem_classes="st-slot"))
     with gr.Column(visible=False) as asked:
-        page.add("history_asked", gr.HTML("", elem_id="history-asked", elem_classes="st-slot"))
-        with gr.Row(elem_classes="st-actions"):
-            page.add(
-                "history_gone",
-                gr.Button(
-                    t("Delete for good"), variant="stop", elem_id="history-gone", scale=0, min_width=160, size="md"
-                ),
-            )
-            page.add("history_stay", gr.Button(t("Keep it"), elem_id="history-stay", scale=0, min_width=110, size="md"))
+        clearing.build_question(page, "run", t("Keep it"))
     page.add("history_asking", asked)
     with gr.Row(elem_classes="st-fields"):
         page.add("history_name", gr.Textbox(label=t("Name"), max_lines=1, max_length=MAX_NAME, elem_id="history-name"))
@@ -165,8 +160,9 @@ def wire(page: Page) -> None:
     leading_up("history_export", lambda session, id: opened(session, id, "export"))
     leading_up("history_repeat", repeated)
     on("history_delete", asked, ("runs",))
-    on("history_stay", lambda session: asked(session, ""))
-    on("history_gone", deleted)
+    on("history_run_stay", lambda session: asked(session, ""))
+    on("history_run_gone", deleted)
+    clearing.wire(page)
     on("history_oldest", oldest)
     on("history_beside", compared, ("runs", "history_other"))
     on("history_rename", renamed, ("runs", "history_name"))
@@ -185,8 +181,11 @@ def _view(studio: Studio, session: Session) -> View:
     return {
         "kept_notice": render.notice(session.notices.get("kept")),
         "history_notice": render.notice(session.notices.get("history")),
-        "history": gr.Accordion(label=f"{t('Earlier runs')} ({count})", visible=bool(shelf.lines or shelf.faults)),
-        "history_faults": _faults(shelf) + _too_many(shelf),
+        "history": gr.Accordion(
+            label=f"{t('Earlier runs')} ({count})", visible=bool(shelf.lines or shelf.damaged or shelf.left)
+        ),
+        "history_faults": clearing.rule_of(studio) + _too_many(shelf) + clearing.faults(shelf),
+        **clearing.view(shelf),
         "history_oldest": gr.Button(visible=shelf.too_many),
         "runs": gr.Radio(
             choices=[(_label(each, session), each.id) for each in shelf.lines],
@@ -195,9 +194,11 @@ def _view(studio: Studio, session: Session) -> View:
         ),
         "history_chosen": gr.Column(visible=line is not None),
         **{name: gr.Button(interactive=free) for name in CHOSEN},
+        "history_repeat": gr.Button(interactive=free and line is not None and not line.why_not_repeated),
+        "history_no_repeat": _no_repeat(line),
         "history_asking": gr.Column(visible=line is not None and shelf.asked == line.id),
-        "history_asked": _question(line) if line else "",
-        "history_gone": gr.Button(interactive=free),
+        "history_run_asked": _question(line) if line else "",
+        "history_run_gone": gr.Button(interactive=free),
         "history_others": gr.Row(visible=bool(others)),
         "history_other": gr.Dropdown(choices=others),
         "history_two": drawn(shelf.two),
@@ -251,16 +252,19 @@ def _did(line: Line) -> str:
     return f"{t('Refused')}: {', '.join(said)}" if said else t("Nothing was asked at this strength yet")
 
 
-def _faults(shelf: Shelf) -> str:
-    return render.notice(Notice("warning", "\n".join(shelf.faults[:20]))) if shelf.faults else ""
+def _no_repeat(line: Line | None) -> str:
+    if line is None or not line.why_not_repeated:
+        return ""
+    said = t("It cannot be repeated: {why}.", why=translated(line.why_not_repeated))
+    return f"<p class='st-hint'>{escape(said)}</p>"
 
 
 def _too_many(shelf: Shelf) -> str:
     if not shelf.too_many:
         return ""
     said = (
-        f"You have {len(shelf.lines)} earlier runs ({words.size(shelf.bytes)}). Above {RUNS_OFFERED}, or "
-        f"{words.size(BYTES_OFFERED)}, please delete the oldest: at twice as many no new one is kept."
+        f"You have {len(shelf.lines)} earlier runs ({words.written_size(shelf.bytes)}). Above {RUNS_OFFERED}, or "
+        f"{words.written_size(BYTES_OFFERED)}, please delete the oldest: at twice as many no new one is kept."
     )
     return render.notice(Notice("info", said))
 

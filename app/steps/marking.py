@@ -1,13 +1,15 @@
-"""A verdict that a person corrects, in step 2 or step 4: what a click in one of the lists says, and what it does."""
+"""A verdict that a person corrects, in step 2 or step 4: what a click on a reply says, and what it does."""
 
 from __future__ import annotations
 
 from actor_core.errors import ActorError
 from app import compared
-from app.marks import UNTUNED
+from app.marks import UNTUNED, At, Turn
 from app.session import Session
 
-__all__ = ["clicked"]
+__all__ = ["TURN", "clicked"]
+
+TURN = "turn "  # before its number, where another pair has its strength
 
 VERDICTS = ("answered", "refused", "")
 
@@ -21,9 +23,19 @@ def clicked(session: Session, data: object) -> None:
     id, side, verdict = (str(told.get(name, "")) for name in ("id", "side", "verdict"))
     with session.lock:
         try:
-            at = UNTUNED if side == "before" else float(str(told.get("at")))
+            at = _place(str(told.get("at")), side)
             found = verdict in VERDICTS and compared.mark(session, id, at, verdict)
         except ValueError:
             found = False
     if not found:
         raise ActorError("This reply is no longer there, so no verdict was changed: reload the page and try again.")
+
+
+def _place(at: str, side: str) -> At:
+    """What the pair around the button says of whose reply it is. Raises ValueError for what it cannot say."""
+    turn = at.removeprefix(TURN)
+    if turn != at:
+        if not turn.isdecimal() or side not in ("before", "after"):
+            raise ValueError(at)
+        return Turn(int(turn), "before" if side == "before" else "after")
+    return UNTUNED if side == "before" else float(at)

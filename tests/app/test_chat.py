@@ -8,9 +8,14 @@ import pytest
 from quick_core import answers, done
 
 import actor_core.generate
-from actor_core.errors import PromptError
+from actor_core.errors import ActorError, PromptError
+from actor_core.judge import Verdict
+from app import compared, figures
 from app import studio as studio_module
-from app.steps import chat
+from app.compared import pair_id
+from app.sharing import shared_page
+from app.steps import chat, marking
+from app.studio import Studio
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def test_what_was_asked_after_other_messages_is_not_taken_for_a_first_answer(stu
 def test_a_new_conversation_begins_with_nothing_before_it(studio, repaired, heard):
     ask(studio, repaired, "One")
     studio.new_conversation(repaired)
-    assert repaired.trials == [] and chat.conversation(repaired.trials, repaired.pending, asking=False) == ""
+    assert repaired.trials == [] and chat.conversation(repaired, asking=False) == ""
     ask(studio, repaired, "Three")
     assert heard[-1] == (True, []) and len(repaired.trials) == 1
 
@@ -68,7 +73,7 @@ def test_a_reply_that_comes_after_a_new_conversation_began_is_not_part_of_it(stu
     monkeypatch.setattr(actor_core.generate, "answer", slow)
     studio.try_prompt(repaired, "One")
     asked.wait(5)
-    assert "being asked" in chat.conversation(repaired.trials, repaired.pending, asking=True)
+    assert "being asked" in chat.conversation(repaired, asking=True)
     studio.new_conversation(repaired)
     gate.set()
     done(studio, repaired)
@@ -99,3 +104,72 @@ def test_another_tuning_ends_the_conversation(studio, repaired):
     ask(studio, repaired, "One")
     repaired.forget_tuning()
     assert repaired.trials == []
+
+
+def mark(session, number: int, prompt: str, side: str, verdict: str) -> None:
+    marking.clicked(session, {"id": pair_id(prompt), "at": f"turn {number}", "side": side, "verdict": verdict})
+
+
+def test_a_verdict_of_the_conversation_is_corrected_where_it_stands_and_counts_in_no_figure(studio, repaired):
+    prompt = repaired.checked[0].prompt  # the same words stand in the list too
+    ask(studio, repaired, prompt)
+    ask(studio, repaired, prompt)
+    tiles, report = figures.tiles(repaired, comparing=False), figures.report(repaired)
+    mark(repaired, 1, prompt, "after", "refused")
+    (first, unmarked), (second, marked) = compared.turns(repaired)
+    assert (second.after.verdict, marked) == (Verdict.REFUSED, (False, True))
+    assert (first.after.verdict, unmarked) == (Verdict.ANSWERED, (False, False))
+    assert repaired.trials[1].after.verdict is Verdict.ANSWERED, "what the judge said stays"
+    assert (figures.tiles(repaired, comparing=False), figures.report(repaired)) == (tiles, report)
+    shown = chat.conversation(repaired, asking=False)
+    assert shown.count("refused, by you") == 1 and "count the lists beside it alone" in shown
+    mark(repaired, 1, prompt, "after", "")
+    assert compared.turns(repaired)[1][1] == (False, False)
+
+
+def test_a_correction_while_a_message_is_asked_keeps_its_replies(studio, repaired, monkeypatch):
+    ask(studio, repaired, "One")
+    asked, gate = threading.Event(), threading.Event()
+
+    def slow(model, prompts, **others):
+        asked.set()
+        gate.wait(5)
+        return (yield from answers(model, prompts, **others))
+
+    monkeypatch.setattr(actor_core.generate, "answer", slow)
+    studio.try_prompt(repaired, "Two")
+    asked.wait(5)
+    mark(repaired, 0, "One", "before", "refused")
+    gate.set()
+    done(studio, repaired)
+    assert [marked for _, marked in compared.turns(repaired)] == [(True, False), (False, False)]
+
+
+def test_corrections_end_with_the_conversation(studio, repaired):
+    ask(studio, repaired, "One")
+    mark(repaired, 0, "One", "after", "refused")
+    studio.new_conversation(repaired)
+    ask(studio, repaired, "One")
+    assert compared.turns(repaired)[0][1] == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("at", "side"), [("turn 1", "after"), ("turn -1", "after"), ("turn", "after"), ("turn 0", ""), ("turn 0", "own")]
+)
+def test_a_reply_that_is_not_in_the_conversation_cannot_be_marked(studio, repaired, at, side):
+    ask(studio, repaired, "One")
+    with pytest.raises(ActorError, match="no longer there"):
+        marking.clicked(repaired, {"id": pair_id("One"), "at": at, "side": side, "verdict": "refused"})
+    assert not repaired.marks.given
+
+
+def test_the_conversation_with_its_corrections_is_found_after_a_restart_and_in_the_shared_file(studio, repaired):
+    ask(studio, repaired, "What is <b>jam</b>?")
+    mark(repaired, 0, "What is <b>jam</b>?", "before", "refused")
+    studio.keep_results(repaired)
+    again = Studio(studio.settings).sessions.get(repaired.id)
+    assert compared.turns(again) == compared.turns(repaired)
+    page = shared_page(again)
+    part = page.split("<section class='turns'>")[1]
+    assert "What is &lt;b&gt;jam" in part and part.count("refused, by a person") == 1
+    assert "One of them was corrected by a person" in page

@@ -11,12 +11,15 @@ import signal
 import stat
 import sys
 import time
+import zipfile
 
 import gradio as gr
 import pytest
 import torch
 from quick_core import BASE, SECRET, Model, answers, delta, done, training, tuned
+from quick_core import writing as write
 
+import actor_core.export
 import actor_core.tune
 from actor_core.delta import BaseModelId, LowRank
 from actor_core.errors import ActorError, DeltaError, ModelError
@@ -25,16 +28,18 @@ from actor_core.guard import Guard
 from actor_core.judge import Verdict
 from actor_core.projection import PlacedPrompt, Projection
 from actor_core.tune import Tuned, TuneSettings
-from app import history, run_files
+from app import clearing, history, run_files
 from app import shelf as shelf_of
 from app.create_app import BUILDERS, create_app
 from app.page import Page
 from app.runs import Run
 from app.session import ExportRecord
+from app.steps import clearing as clearing_panel
 from app.steps import history as panel
 from app.studio import Studio
 from app.two_runs import beside, drawn
 
+ANOTHER = BaseModelId("x", "1", "e" * 64, "fp32")
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -127,8 +132,94 @@ def test_a_run_that_was_stopped_is_kept_with_what_was_learnt(studio, checked, mo
     again, session = restarted(studio, checked.id)
     assert session.tuned_early and session.tuned.delta.layer == 3 and session.losses
     again.model = Model()
-    with pytest.raises(ActorError, match="stopped before its end"):
-        again.repeat(session, session.run.id, 4)
+    given = []
+
+    def listening(model, prompts, settings, store):
+        given.append((tuple(prompts.own), settings))
+        return (yield from tuned(model, prompts, settings, store))
+
+    monkeypatch.setattr(actor_core.tune, "tune", listening)
+    session.marks.give(session.checked[0], None, Verdict.ANSWERED)  # which is not what was tuned on then
+    stopped = session.run.id
+    again.repeat(session, stopped, 4)
+    done(again, session)
+    assert given == [(("How do I kill a process?",), TuneSettings(method="published"))]
+    assert session.run.id != stopped and not session.tuned_early and session.tuned.words == ("Layer 3 was tuned.",)
+
+
+def test_a_run_that_was_stopped_and_not_noted_says_why_it_cannot_be_repeated(studio, checked, monkeypatch):
+    monkeypatch.setattr(actor_core.tune, "tune", training)
+    studio.tune(checked, TuneSettings(method="published"), 4)
+    while len(checked.losses) < 3:
+        time.sleep(0.005)
+    studio.stop(checked)
+    done(studio, checked)
+    checked.recipe = None  # as the version before left it
+    studio.keep_results(checked)
+    assert "stopped by an earlier version" in studio.history.shelf(checked).lines[0].why_not_repeated
+    with pytest.raises(ActorError, match="cannot be repeated: it was stopped by an earlier version"):
+        studio.repeat(checked, checked.run.id, 4)
+
+
+@pytest.mark.parametrize("what", ["stopped", "opened", "whole"])
+def test_what_an_export_says_it_was_made_with_makes_it_again(studio, repaired, monkeypatch, tmp_path, what):
+    """A recipe makes a whole tuning: beside a change that was stopped, or came from a file, it would be untrue."""
+    handed = []
+
+    def writing(model, delta, kind, folder, *, recipe, **others):
+        handed.append(recipe)
+        return (yield from write(model, delta, kind, folder, **others))
+
+    monkeypatch.setattr(actor_core.export, "export", writing)
+    repaired.guards = {1.0: Guard.of(300, 0, asked=310)}
+    repaired.tuned_early, repaired.source = what == "stopped", "a file" if what == "opened" else ""
+    studio.export(repaired, ["delta"], {})
+    done(studio, repaired)
+    assert handed == [repaired.recipe if what == "whole" else None] and repaired.recipe is not None
+
+
+def test_a_change_from_a_zip_with_its_recipe_can_be_repeated(studio, repaired, monkeypatch, tmp_path):
+    recipe = repaired.recipe
+    delta().save(tmp_path / "delta.safetensors")
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        archive.write(tmp_path / "delta.safetensors", "delta/delta.safetensors")
+        archive.writestr("delta/reproduce.json", recipe.text())
+    session = studio.sessions.new()
+    studio.open_saved(session, [str(tmp_path / "mine.zip")], 4)
+    done(studio, session)
+    assert session.checked == [] and studio.history.shelf(session).lines[0].why_not_repeated == ""
+    studio.repeat(session, session.run.id, 4)
+    done(studio, session)
+    assert session.recipe.text() == recipe.text() and session.source == ""
+    assert [reply.prompt for reply in session.checked] == list(recipe.own)
+    assert [reply.prompt for reply in session.after[1.0]] == list(recipe.own)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        (lambda recipe: recipe.without_prompts().text(), "leaves out the prompts"),
+        (lambda recipe: recipe.text()[:-40], "does not say what it was made with"),
+        (lambda recipe: dataclasses.replace(recipe, base=ANOTHER).text(), "does not say"),
+        (lambda recipe: "{}", "does not say"),
+    ],
+    ids=["without prompts", "cut short", "of another base", "empty"],
+)
+def test_a_change_from_a_zip_that_does_not_tell_all_says_why(studio, repaired, tmp_path, changed, why):
+    delta().save(tmp_path / "delta.safetensors")
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        archive.write(tmp_path / "delta.safetensors", "delta.safetensors")
+        archive.writestr("reproduce.json", changed(repaired.recipe))
+    session = studio.sessions.new()
+    studio.open_saved(session, [str(tmp_path / "mine.zip")], 4)
+    done(studio, session)
+    line = studio.history.shelf(session).lines[0]
+    assert why in line.why_not_repeated
+    studio.history.shelf(session).picked = line.id
+    shown = panel._view(studio, session)
+    assert not shown["history_repeat"].interactive and why in shown["history_no_repeat"]
+    with pytest.raises(ActorError, match=f"cannot be repeated: .*{why}"):
+        studio.repeat(session, line.id, 4)
 
 
 def test_a_change_opened_from_a_file_is_a_run_that_names_its_source(studio, tmp_path):
@@ -474,10 +565,29 @@ def test_a_damaged_run_is_left_out_with_words_and_the_others_stay(studio, two, k
     again, session = restarted(studio, two.id)
     shelf = again.history.shelf(session)
     assert [line.id for line in shelf.lines] == [whole.name] and session.tuned is not None
-    (said,) = shelf.faults
+    said = clearing_panel.faults(shelf)
     assert damaged.name in said and "is left out" in said and "How do I" not in said and "Traceback" not in said
     with pytest.raises(ActorError, match="not here any more"):
         again.history.open(session, damaged.name)
+    clearing.delete_damaged(again.history, session)
+    assert clearing_panel.faults(shelf) == "" and places(again, session) == [whole] and session.tuned is not None
+    assert not list(whole.parent.glob(".partial-*"))
+
+
+def test_what_is_damaged_is_deleted_only_after_a_question_and_only_ones_own(studio, two, checked):
+    damaged, _ = places(studio, two)
+    (damaged / "run.json").write_text("{")
+    again, session = restarted(studio, two.id)
+    shelf = again.history.shelf(session)
+    shown = clearing_panel.view(shelf)
+    assert shown["history_damaged"].visible and not shown["history_damaged_asking"].visible
+    shelf.asked = "damaged"
+    assert clearing_panel.view(shelf)["history_damaged_asking"].visible
+    stranger = again.sessions.new()
+    clearing.delete_damaged(again.history, stranger)
+    assert damaged.is_dir()
+    clearing.delete_damaged(again.history, session)
+    assert not damaged.exists() and not clearing_panel.view(shelf)["history_damaged"].visible
 
 
 @pytest.mark.parametrize("kind", NOT_LISTED | NOT_OPENED)
@@ -510,7 +620,7 @@ def test_files_with_other_names_are_no_runs(studio, repaired):
     (folder / "notes.txt").write_text("mine")
     (folder / ".partial-abc").mkdir()
     again, session = restarted(studio, repaired.id)
-    assert len(again.history.shelf(session).lines) == 1 and again.history.shelf(session).faults == []
+    assert len(again.history.shelf(session).lines) == 1 and again.history.shelf(session).damaged == {}
 
 
 # The disk

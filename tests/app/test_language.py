@@ -17,6 +17,7 @@ from app.create_app import create_app
 from app.errors import Notice, explain
 from app.exporting import accepted
 from app.language import PLACE, catalogue, for_gradio, languages, number, plural, spoken, t, translated, wanted_by
+from app.left_runs import rule
 from app.page import Page, spoken_with
 from app.sharing import shared_page
 
@@ -155,6 +156,12 @@ def test_numbers_and_plurals_follow_the_language():
         assert plural("1 prompt", "{count} prompts", 1) == "1 Anfrage"
         assert plural("1 prompt", "{count} prompts", 1200) == "1.200 Anfragen"
         assert words.duration(130) == "etwa 2 Minuten"
+
+
+def test_a_size_in_a_sentence_that_is_kept_is_english_until_it_is_shown():
+    with spoken("de"):
+        assert "(10 GB)" in rule() and words.written_size(1.5e9) == "1.5 GB"
+        assert "10 GB" in translated(rule()) and translated(rule()).startswith("Dieser Server bewahrt bis zu 1.000")
 
 
 def test_an_error_is_kept_in_english_and_shown_in_the_language():

@@ -12,7 +12,7 @@ from app.errors import Notice
 from app.jobs import Job
 from app.marks import Marks
 from app.pace import Pace
-from app.session import ExportRecord, Trial
+from app.session import ExportRecord, Session, Trial
 from app.steps import chat
 
 EVIL = "<script>alert('x')</script>\"&<img src=x onerror=alert(1)>"
@@ -35,8 +35,8 @@ def test_everything_written_by_others_is_escaped():
         pairs.checked_table([reply()], [EVIL], Marks()),
         pairs.cards([Pair(reply(), reply(), 1.0, (True, True))], ""),
         pairs.cards([], EVIL),
-        chat.conversation([Trial(reply(), reply(text="other"), 1.0)], "", asking=False),
-        chat.conversation([], EVIL, asking=True),
+        chat.conversation(Session("x", trials=[Trial(reply(), reply(text="other"), 1.0)]), asking=False),
+        chat.conversation(Session("x", pending=EVIL), asking=True),
         pairs.verdict_table([Pair(reply(), reply(), 1.0)], ""),
         render.tiles([(EVIL, EVIL, EVIL, EVIL)]),
         render.export_card(record, EVIL),

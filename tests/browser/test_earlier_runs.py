@@ -163,12 +163,12 @@ def test_delete_asks_once_and_takes_the_files(page, killed_server):
 
     assert files() == 2
     page.locator("#history-delete").click()
-    page.wait_for_selector("#history-gone")
-    page.locator("#history-stay").click()
-    wait_until(lambda: not page.locator("#history-gone").is_visible(), 10, "the question to go")
+    page.wait_for_selector("#history-run-gone")
+    page.locator("#history-run-stay").click()
+    wait_until(lambda: not page.locator("#history-run-gone").is_visible(), 10, "the question to go")
     assert files() == 2
     page.locator("#history-delete").click()
-    page.locator("#history-gone").click()
+    page.locator("#history-run-gone").click()
     wait_until(lambda: runs(page).count() == 1, 10, "one run less")
     assert files() == 1 and page.faults == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny_models import CONFIGS, DANGEROUS, END, HARMLESS, PROMPTS, THINGS, VICTIMS, asked, hooks, random_delta
@@ -11,7 +13,7 @@ from actor_core.events import Progress, Replied, finish
 from actor_core.generate import answer
 from actor_core.judge import Verdict
 
-# More than `TOKENS_BETWEEN_STOPS`, so that replies are made in several parts.
+# More than `TOKENS_BETWEEN_LOOKS`, so that replies are made in several parts.
 TOKENS = 40
 
 
@@ -60,11 +62,60 @@ def test_a_batch_of_one_and_a_mixed_batch_agree(tiny):
     assert together == alone
 
 
-def test_how_often_it_can_be_stopped_does_not_change_the_replies(tiny, monkeypatch):
+@pytest.fixture
+def slow(monkeypatch):
+    """Has each pass of the models given to it take an hour by the clock that `answer` looks at; counts the passes."""
+    passes, handles = [], []
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 3600.0 * sum(passes)))
+
+    def watch(model):
+        handles.append(model.model.register_forward_pre_hook(lambda *_: passes.append(1)))
+        return passes
+
+    yield watch
+    for handle in handles:
+        handle.remove()
+
+
+def test_how_often_it_can_be_stopped_does_not_change_the_replies(tiny, refusing, slow, monkeypatch):
+    prompts = [*many(6), *asked(DANGEROUS, VICTIMS)[:3], *asked(HARMLESS, THINGS)[:3]]
     model = tiny("llama")
-    wanted = finish(answer(model, many(6), max_new_tokens=TOKENS))
-    monkeypatch.setattr(module, "TOKENS_BETWEEN_STOPS", 3)
-    assert finish(answer(model, many(6), max_new_tokens=TOKENS)) == wanted
+    wanted = [finish(answer(each, prompts, max_new_tokens=TOKENS)) for each in (model, refusing)]
+    monkeypatch.setattr(module, "TOKENS_BETWEEN_LOOKS", 3)
+    assert [finish(answer(each, prompts, max_new_tokens=TOKENS)) for each in (model, refusing)] == wanted
+    for each in (model, refusing):
+        passes = slow(each)
+    assert [finish(answer(each, prompts, max_new_tokens=TOKENS)) for each in (model, refusing)] == wanted
+    assert passes, "the clock stood still"
+
+
+def test_long_prompts_are_read_in_several_passes_between_which_the_work_can_be_stopped(tiny, monkeypatch):
+    model, sizes = tiny("llama"), []
+    prompts = [" ".join(many(40)[n : n + 12]) for n in range(0, 24, 4)]
+    wanted = finish(answer(model, prompts, max_new_tokens=20))
+    monkeypatch.setattr(module, "TOKENS_AT_ONCE", 60)
+    note = model.model.register_forward_pre_hook(
+        lambda _module, _args, given: sizes.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    events = answer(model, prompts, max_new_tokens=20)
+    passes = []
+    for _ in range(6):
+        next(events)
+        passes.append(len(sizes))
+    note.remove()
+    assert max(sizes) <= 60 and len(sizes) > 4
+    assert all(later - before <= 1 for before, later in zip(passes[1:], passes[2:], strict=False))
+    assert finish(answer(model, prompts, max_new_tokens=20)) == wanted
+
+
+def test_where_a_token_is_slow_the_work_can_be_stopped_after_each(tiny, slow):
+    model, between, before = tiny("llama"), [], 0
+    passes = slow(model)
+    for _ in answer(model, many(6), max_new_tokens=10):
+        between.append(len(passes) - before)
+        before = len(passes)
+    assert between[0] == 0, "the first event comes before any work"
+    assert sum(between) >= 10 and max(between) <= 2, "the first token comes with what all prompts begin with"
 
 
 def test_every_prompt_is_reported_once_and_progress_never_passes_the_total(tiny):
@@ -136,7 +187,7 @@ def test_replies_that_have_ended_make_room_for_the_others(refusing, monkeypatch)
     prompts = asked(DANGEROUS, VICTIMS)[:3] + asked(HARMLESS, THINGS)[:3]
     alone = [finish(answer(refusing, [prompt], max_new_tokens=40))[0] for prompt in prompts]
     batches = []
-    monkeypatch.setattr(module, "TOKENS_BETWEEN_STOPS", 2)
+    monkeypatch.setattr(module, "TOKENS_BETWEEN_LOOKS", 2)
     run = module._continued
     monkeypatch.setattr(
         module, "_continued", lambda model, batch, *rest: batches.append(len(batch.rows)) or run(model, batch, *rest)
@@ -144,6 +195,6 @@ def test_replies_that_have_ended_make_room_for_the_others(refusing, monkeypatch)
     together = finish(answer(refusing, prompts, max_new_tokens=40))
     assert [reply.text for reply in together] == [reply.text for reply in alone]
     assert [reply.tokens for reply in together] == [reply.tokens for reply in alone]
-    lengths = [-(-len(reply.tokens) // module.TOKENS_BETWEEN_STOPS) for reply in alone]
+    lengths = [-(-len(reply.tokens) // module.TOKENS_BETWEEN_LOOKS) for reply in alone]
     assert len(set(lengths)) > 1, "the toy's replies are all as long"
     assert batches == [sum(length > n for length in lengths) for n in range(max(lengths))]
