@@ -119,7 +119,7 @@ def screens(page) -> Iterator[str]:
     page.locator("#runs label").first.click()
     page.wait_for_selector("#history-delete")
     page.locator("#history-delete").click()
-    page.wait_for_selector("#history-asked .st-notice")
+    page.wait_for_selector("#history-run-asked .st-notice")
     yield "export, done, and an earlier run"
 
 
