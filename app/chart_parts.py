@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from app.language import later, t
+
 __all__ = [
     "BOTTOM",
     "HEIGHT",
@@ -32,12 +34,7 @@ WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 58
 
 # By the core's word for a kind of prompt: what it is called here, and how it is drawn.
-KINDS = {
-    "own": "yours",
-    "pseudo-harmful": "harmless look-alikes",
-    "harmful": "harmful",
-    "benign": "ordinary",
-}
+KINDS = later({"own": "yours", "pseudo-harmful": "harmless look-alikes", "harmful": "harmful", "benign": "ordinary"})
 SHAPES = {
     "own": "M0 -{l}L{l} 0L0 {l}L-{l} 0Z",
     "pseudo-harmful": "M-{s} 0A{s} {s} 0 1 0 {s} 0A{s} {s} 0 1 0 -{s} 0Z",
@@ -82,7 +79,7 @@ def legend(kinds: Iterable[str], names: dict[str, str] | None = None, *, lines: 
         line = f"<polyline class='st-k-{kind}' points='0,8 {width},8'/>" if lines else ""
         drawn = f"<svg viewBox='0 0 {width} 16' width='{width}' height='16' aria-hidden='true'>{line}"
         drawn += f"{mark(kind, width / 2, 8, 5)}</svg>"
-        rows.append(f"<li>{drawn}{escape((names or KINDS)[kind])}</li>")
+        rows.append(f"<li>{drawn}{escape(t((names or KINDS)[kind]))}</li>")
     return f"<ul class='st-legend'>{''.join(rows)}</ul>"
 
 
@@ -92,7 +89,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = ("".join(f"<td class='st-text'>{escape(cell)}</td>" for cell in row) for row in rows)
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     return (
-        "<details class='st-as-table'><summary>Show as a table</summary><table class='st-table'>"
+        f"<details class='st-as-table'><summary>{t('Show as a table')}</summary><table class='st-table'>"
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></details>"
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app import api, words
+from app.language import in_the_browser, t
 from app.page import Page, View
 from app.session import STEPS, Session
 from app.steps import compare, export, history, model, prompts, tune
@@ -19,10 +20,10 @@ BUILDERS = {"model": model, "prompts": prompts, "tune": tune, "compare": compare
 
 def create_app(studio: Studio) -> gr.Blocks:
     """The page over ``studio``, not yet launched."""
-    with gr.Blocks(title=words.TITLE, analytics_enabled=False, fill_width=True) as blocks:
+    with in_the_browser(), gr.Blocks(title=words.TITLE, analytics_enabled=False, fill_width=True) as blocks:
         page = Page(studio)
         gr.HTML(
-            f"<header class='st-top'><h1>{words.TITLE}</h1><p>{words.TAGLINE}</p></header>",
+            f"<header class='st-top'><h1>{words.TITLE}</h1><p>{t(words.TAGLINE)}</p></header>",
             elem_classes="st-slot",
         )
         if studio.history is not None:

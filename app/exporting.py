@@ -20,6 +20,7 @@ from actor_core.errors import ExportError
 from actor_core.events import Event
 from app import words
 from app.errors import Notice
+from app.language import t
 from app.session import ExportRecord, Session
 from app.work import TOKENS_OF_HELD_OUT, BeforeCache, tuned_of, unit
 
@@ -71,7 +72,7 @@ def accepted(guard: Guard | None, typed: str, *, in_space: bool) -> bool:
         return False
     if in_space:
         raise ExportError(f"Nothing was written. {words.GUARD_IN_SPACE}")
-    if " ".join(typed.lower().split()) != words.EXPORT_ANYWAY:
+    if " ".join(typed.lower().split()) not in (words.EXPORT_ANYWAY, t(words.EXPORT_ANYWAY)):
         raise ExportError(f"Nothing was written: the box above does not say “{words.EXPORT_ANYWAY}”.")
     return True
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from app import compared, looks_harmful
 from app.compared import Pair
+from app.language import later, plural, t
+from app.render import between
 from app.session import Session
 
 if TYPE_CHECKING:
@@ -14,11 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["corrected", "report", "tiles"]
 
-TILES = {
-    "look_alike": ("Harmless look-alikes refused", "should fall"),
-    "harmful": ("Harmful prompts refused", "should not fall"),
-    "ordinary": ("Ordinary prompts refused", "should stay low"),
-}
+TILES = later(
+    {
+        "look_alike": ("Harmless look-alikes refused", "should fall"),
+        "harmful": ("Harmful prompts refused", "should not fall"),
+        "ordinary": ("Ordinary prompts refused", "should stay low"),
+    }
+)
 
 SETS_ON_THE_CARD = {
     "look_alike": "held-out look-alikes",
@@ -27,22 +31,34 @@ SETS_ON_THE_CARD = {
 }
 
 
-def tiles(session: Session, *, comparing: bool, corrected_by: str = "you") -> list[tuple[str, str, str, str]]:
-    """(tone, what, figure, explanation) for the visitor's prompts and for each held-out set."""
+def tiles(session: Session, *, comparing: bool, for_others: bool = False) -> list[tuple[str, str, str, str]]:
+    """(tone, what, figure, explanation) for the visitor's prompts and for each held-out set.
+
+    ``for_others``: they are read by people whose prompts and corrections these are not.
+    """
     if session.tuned is None:
         return []
-    found = [_own_tile(compared.own(session), corrected_by)]
-    for name, (title, wanted) in TILES.items():
+    found = [_own_tile(compared.own(session), for_others)]
+    for name, words in TILES.items():
+        title, wanted = map(t, words)
         pairs = compared.held_out(session, name)
         if not pairs:
-            found.append(("waiting", title, "…" if comparing else "–", "being asked" if comparing else "not asked yet"))
+            found.append(
+                ("waiting", title, "…" if comparing else "–", t("being asked") if comparing else t("not asked yet"))
+            )
             continue
         before, after = _sides(pairs)
         old, new = _refused(before), _refused(after)
         better = new - old if name == "harmful" else old - new
         tone = "good" if better >= 0 else "bad"
-        detail = f"was {_percent(old / len(pairs))}; {wanted}; n = {len(pairs)}, 95\u00a0%: {_interval(after)}"
-        found.append((tone, title, _percent(new / len(pairs)), detail + _corrected(pairs, corrected_by)))
+        detail = t(
+            "was {before}; {wanted}; n = {n}, 95\u00a0%: {interval}",
+            before=_percent(old / len(pairs)),
+            wanted=wanted,
+            n=len(pairs),
+            interval=_interval(after),
+        )
+        found.append((tone, title, _percent(new / len(pairs)), detail + _corrected(pairs, for_others)))
     return found
 
 
@@ -70,20 +86,21 @@ def corrected(pairs: Sequence[Pair]) -> int:
     return sum(sum(pair.marked) for pair in pairs)
 
 
-def _own_tile(pairs: Sequence[Pair], corrected_by: str) -> tuple[str, str, str, str]:
+def _own_tile(pairs: Sequence[Pair], for_others: bool) -> tuple[str, str, str, str]:
     total = len(pairs)
+    title = t("The prompts refused") if for_others else t("Your prompts refused")
     if not total:
-        return ("waiting", "Your prompts refused", "–", "none was asked")
+        return ("waiting", title, "–", t("none was asked"))
     before, after = _sides(pairs)
     old = _refused(before)
     if not after:
-        return ("waiting", "Your prompts refused", "…", f"was {old} of {total}")
+        return ("waiting", title, "…", t("was {old} of {total}", old=old, total=total))
     new = _refused(after)
     return (
         "good" if new <= old else "bad",
-        "Your prompts refused",
-        f"{new} of {total}",
-        f"was {old} of {total}{_corrected(pairs, corrected_by)}",
+        title,
+        t("{done} of {total}", done=new, total=total),
+        t("was {old} of {total}", old=old, total=total) + _corrected(pairs, for_others),
     )
 
 
@@ -91,10 +108,14 @@ def _sides(pairs: Sequence[Pair]) -> tuple[list[Reply], list[Reply]]:
     return [pair.before for pair in pairs], [pair.after for pair in pairs if pair.after]
 
 
-def _corrected(pairs: Sequence[Pair], by: str) -> str:
+def _corrected(pairs: Sequence[Pair], for_others: bool) -> str:
     """Says of a figure that it is not the program's alone."""
     count = corrected(pairs)
-    return "" if not count else f"; {count} verdict{'' if count == 1 else 's'} by {by}"
+    if not count:
+        return ""
+    if for_others:
+        return "; " + plural("1 verdict by a person", "{count} verdicts by a person", count)
+    return "; " + plural("1 verdict by you", "{count} verdicts by you", count)
 
 
 def _refused(replies: list[Reply]) -> int:
@@ -105,7 +126,7 @@ def _interval(replies: list[Reply]) -> str:
     from actor_core.evaluate import Rates
 
     _, low, high = Rates.of(replies).share("refused")
-    return f"{100 * low:.0f} to {100 * high:.0f} %"
+    return f"{between(low, high)} %"
 
 
 def _percent(share: float) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from actor_core.errors import ActorError
 from app.errors import DISK_FULL, Notice
+from app.language import spoken
 from app.left_runs import Everybody, no_room_for_all
 from app.run_files import (
     RunError,
@@ -212,7 +213,9 @@ class History:
         if new and not self.everybody.make_room():
             session.say("kept", Notice("warning", no_room_for_all(self.everybody)))
             return False
-        run = session.run or OpenRun(new_id(), session.source[:MAX_NAME] or shelf.next_name(), time.time())
+        with spoken(session.language):
+            name = session.source[:MAX_NAME] or shelf.next_name()
+        run = session.run or OpenRun(new_id(), name, time.time())
         session.run = run
         place = self._place(session) / run.id
         kept = Run.of(session)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.run_files import delete_run, run_bytes, run_ids
-from app.words import size
+from app.words import written_size
 
 __all__ = ["DAYS_UNSEEN", "Everybody", "Visitor", "no_room_for_all", "rule"]
 
@@ -85,16 +85,17 @@ class Everybody:
 def rule() -> str:
     """What an open page says of how long runs are kept."""
     return (
-        f"This server keeps up to {RUNS_OF_ALL:,} runs ({size(BYTES_OF_ALL)}) of all visitors. When they are more, the "
-        f"runs of visitors who were not here for {DAYS_UNSEEN} days are deleted, those not seen for longest first."
+        f"This server keeps up to {RUNS_OF_ALL:,} runs ({written_size(BYTES_OF_ALL)}) of all visitors. When they are "
+        f"more, the runs of visitors who were not here for {DAYS_UNSEEN} days are deleted, those not seen for "
+        "longest first."
     )
 
 
 def no_room_for_all(everybody: Everybody) -> str:
     """What is said where a run finds no room because of all visitors' together."""
     said = (
-        f"There is no room for this run: {RUNS_OF_ALL:,} runs ({size(BYTES_OF_ALL)}) of all visitors are kept here at "
-        "most, and it is lost when the program ends. "
+        f"There is no room for this run: {RUNS_OF_ALL:,} runs ({written_size(BYTES_OF_ALL)}) of all visitors are kept "
+        "here at most, and it is lost when the program ends. "
     )
     if everybody.open_to_others:
         return said + "Delete earlier ones of yours under “Earlier runs”, and your next result is kept."

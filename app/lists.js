@@ -38,7 +38,8 @@
       count.textContent = items.filter((item) => isOf(item, count.dataset.count)).length;
     }
     const all = found === items.length;
-    tools.querySelector("[data-found]").textContent = all ? "" : `${found} of ${items.length} are shown.`;
+    const said = say("{done} of {total} are shown.", { done: found, total: items.length });
+    tools.querySelector("[data-found]").textContent = all ? "" : said;
     tools.hidden = !items.length;
     observer.takeRecords(); // what was changed just now needs no answer
   }
@@ -86,8 +87,8 @@
 
   // A pair as plain text. Of what is not on the screen only textContent is there.
   function pairText(pair) {
-    const lines = [`Prompt: ${pair.querySelector(".st-prompt").textContent}`];
-    for (const [title, side] of [["Before", "before"], ["After", "after"]]) {
+    const lines = [`${say("Prompt")}: ${pair.querySelector(".st-prompt").textContent}`];
+    for (const [title, side] of [[say("Before"), "before"], [say("After"), "after"]]) {
       const place = pair.querySelector(`[data-side="${side}"]`)?.closest("section, td");
       if (!place) continue;
       const reply = place.querySelector(".st-reply");

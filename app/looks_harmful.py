@@ -6,6 +6,7 @@ from html import escape
 
 from app import words
 from app.errors import Notice
+from app.language import plural, t, translated
 from app.session import Session
 
 __all__ = ["all_left_out", "counts", "nothing_left", "summary"]
@@ -28,17 +29,22 @@ def summary(session: Session, *, in_space: bool) -> str:
     """HTML: how many look harmful, what follows from it, and how far to believe it; '' where none does."""
     found, flagged = session.harmfulness, session.flagged
     if found is not None and not found.tells:
-        return f"<p class='st-hint' id='looks-harmful'>{escape(found.words())}</p>"
+        return f"<p class='st-hint' id='looks-harmful'>{escape(translated(found.words()))}</p>"
     if found is None or not flagged:
         return ""
     included = len(session.included.intersection(flagged))
-    one = len(flagged) == 1
-    said = f"{len(flagged)} of them look{'s' if one else ''} like {'a request' if one else 'requests'} that should be "
-    said += f"refused, and {'is' if one else 'are'} left out of the repair"
-    said += f", but for {included} that you included. " if included else ". "
-    said += f"This is a guess: {found.words()} "
-    said += words.FLAGGED_IN_SPACE if in_space else "Where it is wrong, say so in the list below."
-    return f"<p class='st-hint' id='looks-harmful'>{escape(said)}</p>"
+    said = [
+        plural(
+            "{count} of them looks like a request that should be refused, and is left out of the repair.",
+            "{count} of them look like requests that should be refused, and are left out of the repair.",
+            len(flagged),
+        )
+    ]
+    if included:
+        said.append(t("Of these you have {count} repaired all the same.", count=included))
+    said += [t("This is a guess:"), translated(found.words())]
+    said.append(translated(words.FLAGGED_IN_SPACE) if in_space else t("Where it is wrong, say so in the list below."))
+    return f"<p class='st-hint' id='looks-harmful'>{escape(' '.join(said))}</p>"
 
 
 def all_left_out(session: Session, *, in_space: bool) -> Notice | None:
@@ -52,12 +58,13 @@ def nothing_left(session: Session, *, in_space: bool) -> str:
     """Why nothing is there to repair, and what to do."""
     count = len(session.flagged)
     if count == 1:
-        said = "The one prompt to repair looks like a request that should be refused"
+        said = "The one prompt to repair looks like a request that should be refused, so there is nothing to repair."
     else:
-        said = f"All {count} prompts to repair look like requests that should be refused"
+        said = f"All {count} prompts look like requests that should be refused, so there is nothing to repair."
+    said += " Add others that were refused."
     if in_space:
-        return f"{said}, so there is nothing to repair. Add others that were refused. {words.FLAGGED_IN_SPACE}"
+        return f"{said} {words.FLAGGED_IN_SPACE}"
     return (
-        f"{said}, so there is nothing to repair. Add others that were refused. Or, where this guess is wrong, press "
-        f"“{words.INCLUDE}” at a prompt in the list of step 2."
+        f"{said} Or, where this guess is wrong, press “Wrong: it is harmless, repair it” at a prompt in the list of "
+        "step 2."
     )

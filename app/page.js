@@ -1,3 +1,25 @@
+// What this page says in the language of the browser: app/locales, by the English text (see app/language.py).
+const CATALOGUE = () => {
+  const all = window.gradio_config?.i18n_translations ?? {};
+  const wanted = navigator.language.split("-")[0].toLowerCase();
+  return Object.hasOwn(all, wanted) ? { language: wanted, texts: all[wanted] } : { language: "en", texts: {} };
+};
+function say(text, values = {}) {
+  const { texts } = CATALOGUE();
+  return (Object.hasOwn(texts, text) ? texts[text] : text).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
+}
+
+// Gradio names its own language in the root, which may be one that this page is not in.
+(() => {
+  const root = document.documentElement;
+  const name = () => {
+    const { language } = CATALOGUE();
+    if (window.gradio_config && root.lang !== language) root.lang = language;
+  };
+  new MutationObserver(name).observe(root, { attributeFilter: ["lang"] });
+  name();
+})();
+
 // Copy buttons: any element with data-copy puts that text on the clipboard and says so.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
@@ -15,7 +37,7 @@ document.addEventListener("click", async (event) => {
     field.remove();
   }
   const label = button.textContent;
-  button.textContent = "Copied";
+  button.textContent = say("Copied");
   setTimeout(() => (button.textContent = label), 1500);
 });
 
@@ -71,7 +93,7 @@ function whenChanged(look) {
       tick();
     } else if (title !== null) {
       document.title = title;
-      if (wanted()) new Notification(title, { body: `It is done. The last part was: ${doing}`, tag: "second-take" });
+      if (wanted()) new Notification(title, { body: say("It is done. The last part was: {part}", { part: doing }), tag: "second-take" });
       title = null;
     }
   };
@@ -81,7 +103,7 @@ function whenChanged(look) {
     sessionStorage.setItem(KEY, box.checked ? "yes" : "no");
     if (!box.checked || allowed()) return tick();
     const answer = "Notification" in window ? await Notification.requestPermission() : "denied";
-    if (answer !== "granted") box.nextElementSibling.textContent = "This browser does not let the page tell you";
+    if (answer !== "granted") box.nextElementSibling.textContent = say("This browser does not let the page tell you");
     tick();
   });
   whenChanged(look);
@@ -104,9 +126,10 @@ function whenChanged(look) {
     bar = document.createElement("div");
     bar.className = "st-lost";
     bar.setAttribute("role", "alert");
-    bar.innerHTML =
-      "<strong>The program is not answering.</strong> It was closed, or the connection to it is gone: start it again. " +
-      "What you typed is kept in this tab, and this page goes on by itself.";
+    const what = say("The program is not answering.");
+    const more = say("It was closed, or the connection to it is gone: start it again.");
+    const kept = say("What you typed is kept in this tab, and this page goes on by itself.");
+    bar.innerHTML = `<strong>${what}</strong> ${more} ${kept}`;
     document.body.prepend(bar);
     keep();
   };

@@ -17,6 +17,7 @@ import gradio as gr
 from app import render, words
 from app.errors import explain
 from app.jobs import Job
+from app.language import later, spoken, t, translated, wanted_by
 from app.session import STEPS, Session
 from app.studio import Studio
 
@@ -25,17 +26,32 @@ __all__ = ["Page", "View", "step_label"]
 View = dict[str, Any]
 SECONDS_BETWEEN_LOOKS = 0.8
 # Shown by page.js while something runs; the browser is asked for its permission only when it is ticked.
-TELL_ME = "<label><input type='checkbox'> <span>Tell me when it is done</span></label>"
+TELL_ME = later("Tell me when it is done")
 
 
 def step_label(name: str, *, done: bool) -> str:
     number = STEPS.index(name) + 1
-    return f"{'✓' if done else number} {words.STEP_NAMES[number - 1]}"
+    return f"{'✓' if done else number} {t(words.STEP_NAMES[number - 1])}"
+
+
+def tell_me() -> gr.HTML:
+    """The box beside a Stop."""
+    text = f"<label><input type='checkbox'> <span>{t(TELL_ME)}</span></label>"
+    return gr.HTML(text, elem_classes="st-slot st-tell")
 
 
 def panel_of(job: Job) -> str:
     """The part that shows the job's progress."""
     return "quick_job" if job.quick else f"{words.STEP_OF_KIND[job.kind]}_job"
+
+
+@contextmanager
+def spoken_with(session: Session, request: gr.Request | None) -> Iterator[None]:
+    """Within it the page speaks the language that the visitor's browser asks for; without ``request`` as before."""
+    if request is not None:
+        session.language = wanted_by(request.headers.get("accept-language"))
+    with spoken(session.language):
+        yield
 
 
 class Page:
@@ -59,10 +75,9 @@ class Page:
         number = STEPS.index(name) + 1
         with gr.Tab(step_label(name, done=False), id=number, interactive=number <= 2) as part:
             self.add(f"{name}_step", part)
-            gr.HTML(
-                f"<h2 class='st-heading'>{words.STEP_NAMES[number - 1]}</h2>"
-                f"<p class='st-purpose'>{words.PURPOSE[name]}</p>"
-            )
+            # Two parts, for the browser translates one text in each.
+            gr.HTML(f"<h2 class='st-heading'>{t(words.STEP_NAMES[number - 1])}</h2>", elem_classes="st-slot st-head")
+            gr.HTML(f"<p class='st-purpose'>{t(words.PURPOSE[name])}</p>", elem_classes="st-slot")
             yield
 
     def action(self, name: str, label: str) -> None:
@@ -74,18 +89,17 @@ class Page:
             )
             self.add(
                 f"{name}_stop",
-                gr.Button("Stop", variant="stop", elem_id=f"{name}-stop", scale=0, min_width=90, visible=False),
+                gr.Button(t("Stop"), variant="stop", elem_id=f"{name}-stop", scale=0, min_width=90, visible=False),
             )
-            gr.HTML(TELL_ME, elem_classes="st-slot st-tell")
+            tell_me()
         self.add(f"{name}_hint", gr.HTML("", elem_classes="st-slot"))
         self.add(f"{name}_job", gr.HTML("", elem_id=f"{name}-job", elem_classes="st-slot"))
         self.add(f"{name}_notice", gr.HTML("", elem_id=f"{name}-notice", elem_classes="st-slot"))
 
     def next(self, name: str) -> None:
         """The button to the step after this one."""
-        following = words.STEP_NAMES[STEPS.index(name) + 1]
         with gr.Row(elem_classes="st-next"):
-            part = gr.Button(f"Next: {following}", elem_id=f"{name}-next", interactive=False, scale=0, min_width=200)
+            part = gr.Button(t(words.NEXT[name]), elem_id=f"{name}-next", interactive=False, scale=0, min_width=200)
             self.add(f"{name}_next", part)
 
     # Drawing
@@ -99,8 +113,8 @@ class Page:
             f"{name}_job": self.panel(job) if job is not None and mine else "",
         }
         if f"{name}_go" in self.parts:
-            busy = "" if job is None or mine else f"“{words.KINDS[job.kind]}” is still running."
-            said = "" if mine else escape(busy or hint)
+            busy = "" if job is None or mine else t("“{job}” is still running.", job=t(words.KINDS[job.kind]))
+            said = "" if mine else escape(busy or translated(hint))
             view[f"{name}_hint"] = f"<p class='st-hint'>{said}</p>" if said else ""
             view[f"{name}_go"] = gr.Button(
                 interactive=ready and job is None, variant="secondary" if done else "primary"
@@ -171,20 +185,23 @@ class Page:
         dependency, so that something can follow.
         """
 
-        def handler(visitor: object, *values: object) -> dict[Any, Any]:
+        def handler(request: gr.Request, visitor: object, *values: object) -> dict[Any, Any]:
             session = self.studio.sessions.get(visitor)
             new = session is None
             session = session or self.studio.sessions.new()
             extra: View | None = None
-            try:
-                extra = handle(session, *values)
-            except Exception as error:  # the one boundary: whatever it is becomes words
-                session.say(step, explain(error, with_paths=self.studio.settings.local_paths_allowed))
-            self.studio.keep_results(session)
-            return self.answer(session, extra, new=new)
+            with spoken_with(session, request):
+                try:
+                    extra = handle(session, *values)
+                except Exception as error:  # the one boundary: whatever it is becomes words
+                    session.say(step, explain(error, with_paths=self.studio.settings.local_paths_allowed))
+                self.studio.keep_results(session)
+                return self.answer(session, extra, new=new)
 
-        def handler_with_data(data: gr.EventData, visitor: object, *values: object) -> dict[Any, Any]:
-            return handler(visitor, *values, data._data)
+        def handler_with_data(
+            data: gr.EventData, request: gr.Request, visitor: object, *values: object
+        ) -> dict[Any, Any]:
+            return handler(request, visitor, *values, data._data)
 
         return trigger(
             handler_with_data if with_data else handler,
@@ -203,11 +220,13 @@ class Page:
     ) -> Any:  # noqa: ANN401
         """As `on`, for what changes little: only the ``outputs`` are drawn, as ``handle`` gives them."""
 
-        def handler(visitor: object, *values: object) -> dict[Any, Any]:
+        def handler(request: gr.Request, visitor: object, *values: object) -> dict[Any, Any]:
             session = self.studio.sessions.get(visitor)
             if session is None:
                 return {}
-            return {self.parts[name]: value for name, value in (handle(session, *values) or {}).items()}
+            with spoken_with(session, request):
+                found = handle(session, *values) or {}
+            return {self.parts[name]: value for name, value in found.items()}
 
         return trigger(
             handler,
@@ -216,11 +235,15 @@ class Page:
             **{"show_progress": "hidden", "api_visibility": "private", **options},
         )
 
-    def look(self, visitor: object, seen: int) -> dict[Any, Any]:
+    def look(self, visitor: object, seen: int, request: gr.Request | None = None) -> dict[Any, Any]:
         """What the timer asks for: the progress alone while nothing else is new."""
         session = self.studio.sessions.get(visitor)
         if session is None:
             return {self.timer: gr.Timer(active=False)}
+        with spoken_with(session, request):
+            return self._news(session, seen)
+
+    def _news(self, session: Session, seen: int) -> dict[Any, Any]:
         jobs = [self.studio.job(session), self.studio.job(session, quick=True)]
         if session.version != seen or not any(jobs):
             return self.answer(session)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from app import words
 from app.compared import Pair, pair_id
 from app.differences import marked_up
+from app.language import number, t
 from app.marks import UNTUNED, Marks
 from app.render import badge, outcome_badge
 
@@ -23,9 +24,6 @@ __all__ = ["MARK_JS", "cards", "checked_table", "reply_text", "side", "verdict_t
 
 CHECKED_SHOWN = 200  # more make step 2 slow; the rest is counted
 
-# Its text is what the pair around it shows: lists.js puts it together.
-COPY = "<button type='button' class='st-copy' data-copy-pair>Copy</button>"
-LIST = "tabindex='0' aria-label='Prompts with their replies before and after'"
 
 # Runs once a list is on the page: a click on one of its correcting or including buttons becomes an event of the list,
 # with what the button and the pair around it say. The listener stands on the list's frame, which stays when its HTML is
@@ -63,7 +61,7 @@ def checked_table(
     rows = []
     for heard in sorted(replies, key=lambda r: (r.prompt not in harmful, r.verdict.value != "refused"))[:CHECKED_SHOWN]:
         reply = marks.of(heard, UNTUNED)
-        repaired = "<span class='st-mark'>will be repaired</span>" if reply.prompt in picked else ""
+        repaired = f"<span class='st-mark'>{t('will be repaired')}</span>" if reply.prompt in picked else ""
         marked = marks.has(reply.prompt, UNTUNED)
         rows.append(
             f"<li class='st-row' data-id='{pair_id(reply.prompt)}'><div class='st-row-head'>"
@@ -72,9 +70,9 @@ def checked_table(
             f"{_looks_harmful(reply.prompt in picked, may_include) if reply.prompt in harmful else ''}"
             f"{reply_text(reply)}</li>"
         )
-    rest = f"<p class='st-hint'>{waiting} more are being asked …</p>" if waiting else ""
+    rest = f"<p class='st-hint'>{t('{count} more are being asked …', count=waiting)}</p>" if waiting else ""
     more = len(replies) - CHECKED_SHOWN
-    cut = f"<p class='st-hint'>… and {more} more.</p>" if more > 0 else ""
+    cut = f"<p class='st-hint'>{t('… and {count} more.', count=number(more, ','))}</p>" if more > 0 else ""
     return f"<ul class='st-rows'>{''.join(rows)}</ul>{cut}{rest}"
 
 
@@ -88,11 +86,11 @@ def cards(pairs: Sequence[Pair], empty: str) -> str:
         differing = (pair.after and marked_up(pair.before.text, pair.after.text)) or (None, None)
         shown.append(
             f"<article class='st-pair' {_facts(pair, outcome)}><header>"
-            f"<span class='st-prompt'>{escape(pair.prompt)}</span>{outcome_badge(outcome)}{COPY}</header>"
-            f"<div class='st-sides'>{side('Before', pair.before, pair.marked[0], differing[0])}"
-            f"{side('After', pair.after, pair.marked[1], differing[1])}</div></article>"
+            f"<span class='st-prompt'>{escape(pair.prompt)}</span>{outcome_badge(outcome)}{_copy()}</header>"
+            f"<div class='st-sides'>{side('before', pair.before, pair.marked[0], differing[0])}"
+            f"{side('after', pair.after, pair.marked[1], differing[1])}</div></article>"
         )
-    return f"<div class='st-pairs st-list' {LIST}>{''.join(shown)}</div>"
+    return f"<div class='st-pairs st-list' {_list()}>{''.join(shown)}</div>"
 
 
 def verdict_table(pairs: Sequence[Pair], empty: str) -> str:
@@ -105,28 +103,31 @@ def verdict_table(pairs: Sequence[Pair], empty: str) -> str:
         after = _verdict(pair.after, "after", pair.marked[1]) if pair.after else ""
         rows.append(
             f"<tr {_facts(pair, outcome)}><td class='st-text st-prompt'>{escape(pair.prompt)}</td>"
-            f"<td data-label='Before'>{_verdict(pair.before, 'before', pair.marked[0])}</td>"
-            f"<td data-label='After'>{after}</td>"
+            f"<td data-label='{t('Before')}'>{_verdict(pair.before, 'before', pair.marked[0])}</td>"
+            f"<td data-label='{t('After')}'>{after}</td>"
             f"<td>{outcome_badge(outcome) if outcome != 'unchanged' else ''}"
-            f"{COPY}</td></tr>"
+            f"{_copy()}</td></tr>"
         )
+    head = "".join(f"<th>{name}</th>" for name in (t("Prompt"), t("Before"), t("After"), t("Change")))
     return (
-        "<table class='st-table st-verdicts'><thead><tr><th>Prompt</th><th>Before</th><th>After</th><th>Change</th>"
-        f"</tr></thead><tbody class='st-list' {LIST}>{''.join(rows)}</tbody></table>"
+        f"<table class='st-table st-verdicts'><thead><tr>{head}</tr></thead>"
+        f"<tbody class='st-list' {_list()}>{''.join(rows)}</tbody></table>"
     )
 
 
 def reply_text(reply: Reply, marked: str | None = None) -> str:
     """``marked``: its text as `marked_up` gave it, in place of the plain one."""
-    text = marked or escape(reply.text) or "<em>(empty)</em>"
+    text = marked or escape(reply.text) or f"<em>({t('empty')})</em>"
     return f"<div class='st-reply'>{text}{' …' if reply.truncated else ''}</div>"
 
 
-def side(title: str, reply: Reply | None, marked: bool, differing: str | None) -> str:
-    """One model's reply under ``title``, with its verdict. ``differing``: its text as `marked_up` gave it."""
+def side(place: str, reply: Reply | None, marked: bool, differing: str | None) -> str:
+    """One model's reply, with its verdict; ``place`` is before or after. ``differing``: its text as `marked_up` gave
+    it."""
+    title = t("Before") if place == "before" else t("After")
     if reply is None:
-        return f"<section><h3>{title}</h3><p class='st-hint'>not asked yet</p></section>"
-    return f"<section><h3>{title} {_verdict(reply, title.lower(), marked)}</h3>{reply_text(reply, differing)}</section>"
+        return f"<section><h3>{title}</h3><p class='st-hint'>{t('not asked yet')}</p></section>"
+    return f"<section><h3>{title} {_verdict(reply, place, marked)}</h3>{reply_text(reply, differing)}</section>"
 
 
 def _facts(pair: Pair, outcome: str) -> str:
@@ -134,15 +135,24 @@ def _facts(pair: Pair, outcome: str) -> str:
     return f"tabindex='-1' data-id='{pair.id}' data-at='{pair.at:g}' data-outcome='{escape(outcome)}'{marked}"
 
 
+def _copy() -> str:
+    """A button that copies what the pair around it shows: lists.js puts that together."""
+    return f"<button type='button' class='st-copy' data-copy-pair>{t('Copy')}</button>"
+
+
+def _list() -> str:
+    return f"tabindex='0' aria-label='{t('Prompts with their replies before and after')}'"
+
+
 def _verdict(reply: Reply, side: str, marked: bool) -> str:
     """The verdict that counts, with the buttons to correct it or to take the correction back."""
     kind = reply.verdict.value
-    shown = badge(kind, f"{words.VERDICTS[kind]}, by you" if marked else None)
+    shown = badge(kind, t("{verdict}, by you", verdict=t(words.VERDICTS[kind])) if marked else None)
     if marked:
-        buttons = _correcting(side, "", "Undo")
+        buttons = _correcting(side, "", t("Undo"))
     else:
         others = (other for other in ("answered", "refused") if other != reply.verdict.value)
-        buttons = "".join(_correcting(side, other, f"Wrong: it {words.CORRECTED[other]}") for other in others)
+        buttons = "".join(_correcting(side, other, t(words.CORRECTED[other])) for other in others)
     return f"<span class='st-verdict'>{shown}{buttons}</span>"
 
 
@@ -151,9 +161,9 @@ def _looks_harmful(included: bool, may_include: bool) -> str:
     button = ""
     if may_include:
         include, label = ("", words.LEAVE_OUT) if included else ("yes", words.INCLUDE)
-        button = f"<button type='button' class='st-correct' data-include='{include}'>{escape(label)}</button>"
+        button = f"<button type='button' class='st-correct' data-include='{include}'>{escape(t(label))}</button>"
     said = words.LOOKS_HARMFUL_INCLUDED if included else words.LOOKS_HARMFUL
-    return f"<p class='st-harmful'><span>{escape(said)}</span> {button}</p>"
+    return f"<p class='st-harmful'><span>{escape(t(said))}</span> {button}</p>"
 
 
 def _correcting(side: str, verdict: str, label: str) -> str:

@@ -24,17 +24,20 @@ from app.chart_parts import (
     to_x,
     to_y,
 )
+from app.language import later, number, t
 
 if TYPE_CHECKING:
     from actor_core.events import LayerScored, StrengthMeasured
 
 __all__ = ["layers_chart", "loss_chart", "strength_chart", "tradeoff_chart"]
 
-LINES = {
-    "harmful": "harmful: should stay high",
-    "pseudo-harmful": "harmless look-alikes: should fall",
-    "benign": "ordinary: should stay low",
-}
+LINES = later(
+    {
+        "harmful": "harmful: should stay high",
+        "pseudo-harmful": "harmless look-alikes: should fall",
+        "benign": "ordinary: should stay low",
+    }
+)
 # Of the chart of layers: two drawings, one above the other, over the same layers.
 LAYERS_HEIGHT = 340
 APART, DOES = (34.0, 124.0), (172.0, LAYERS_HEIGHT - 58.0)
@@ -53,13 +56,18 @@ def layers_chart(scores: Sequence[LayerScored], chosen: int | None) -> str:
     middles = [LEFT + step * (i + 0.5) for i in range(len(ordered))]
     line = " ".join(f"{x:.1f},{to_y(s.silhouette, *APART):.1f}" for x, s in zip(middles, ordered, strict=True))
     marks = [
-        grid([(0.0, "0"), (1.0, "1")], *APART) + grid([(0.0, "0"), (1.0, f"{best:.2g}")], *DOES),
-        _inside("tells harmful from ordinary", APART[0] - 12) + _inside("decides about refusing", DOES[0] - 12),
+        grid([(0.0, "0"), (1.0, "1")], *APART) + grid([(0.0, "0"), (1.0, number(best, ".2g"))], *DOES),
+        _inside(t("tells harmful from ordinary"), APART[0] - 12) + _inside(t("decides about refusing"), DOES[0] - 12),
     ]
     for x, score in zip(middles, ordered, strict=True):
         top, dot = to_y(abs(score.effect) / best, *DOES), to_y(score.silhouette, *APART)
         is_chosen = score.layer == chosen
-        told = f"Layer {score.layer}: separation {score.silhouette:.2f}, effect {score.effect:.2f}"
+        told = t(
+            "Layer {layer}: separation {separation}, effect {effect}",
+            layer=score.layer,
+            separation=number(score.silhouette, ".2f"),
+            effect=number(score.effect, ".2f"),
+        )
         if is_chosen:
             marks.append(
                 f"<rect class='st-band' x='{x - step / 2:.1f}' y='{APART[0]}' width='{step:.1f}' "
@@ -75,19 +83,19 @@ def layers_chart(scores: Sequence[LayerScored], chosen: int | None) -> str:
         if is_chosen or (score.layer % every == 0 and not beside):
             marks.append(f"<text x='{x:.1f}' y='{DOES[1] + 20}' text-anchor='middle'>{score.layer}</text>")
     marks.insert(1, f"<polyline class='st-dotted' points='{line}'/>")
-    marks.append(axis_name("layer of the model", LAYERS_HEIGHT))
-    note = (
+    marks.append(axis_name(t("layer of the model"), LAYERS_HEIGHT))
+    note = t(
         "A model is a stack of layers. Above: how clearly each keeps harmful and ordinary questions apart (0 is not at "
         "all, 1 is completely). Below: the taller the bar, the more a small change in that layer changes whether the "
         "model refuses."
     )
     if max(s.silhouette for s in ordered) < CLEARLY:
-        note += " In this model no layer keeps them clearly apart."
+        note += " " + t("In this model no layer keeps them clearly apart.")
     if chosen is not None:
-        note += f" Layer {chosen} is tuned."
-    rows = [[str(s.layer), f"{s.silhouette:.2f}", f"{s.effect:.2f}"] for s in ordered]
-    shown = table(["Layer", "Tells harmful from ordinary", "Decides about refusing"], rows)
-    return figure("Which layer decides about refusing", "".join(marks), note, rows=shown, height=LAYERS_HEIGHT)
+        note += " " + t("Layer {layer} is tuned.", layer=chosen)
+    rows = [[str(s.layer), number(s.silhouette, ".2f"), number(s.effect, ".2f")] for s in ordered]
+    shown = table([t("Layer"), t("Tells harmful from ordinary"), t("Decides about refusing")], rows)
+    return figure(t("Which layer decides about refusing"), "".join(marks), note, rows=shown, height=LAYERS_HEIGHT)
 
 
 def strength_chart(curve: Sequence[StrengthMeasured], chosen: float | None) -> str:
@@ -106,23 +114,22 @@ def strength_chart(curve: Sequence[StrengthMeasured], chosen: float | None) -> s
         path = " ".join(f"{to_x(s / last):.1f},{to_y(v):.1f}" for s, v in values)
         marks.append(f"<polyline class='st-k-{kind}' points='{path}'/>")
         marks.extend(
-            f"<g><title>{escape(name)}: {percent(v)} refused at strength {s:.2g}</title>"
-            f"{mark(kind, to_x(s / last), to_y(v))}</g>"
-            for s, v in values
+            f"<g><title>{escape(_told(name, v, s))}</title>{mark(kind, to_x(s / last), to_y(v))}</g>" for s, v in values
         )
     ticks = sorted({0.0, last, *([chosen / unit] if chosen is not None else [])})
     marks.extend(
-        f"<text x='{to_x(s / last):.1f}' y='{HEIGHT - BOTTOM + 22}' text-anchor='middle'>{s:.2g}</text>" for s in ticks
+        f"<text x='{to_x(s / last):.1f}' y='{HEIGHT - BOTTOM + 22}' text-anchor='middle'>{number(s, '.2g')}</text>"
+        for s in ticks
     )
-    marks.append(axis_name("strength of the change (0 is the old model)"))
-    rows = [[f"{m.strength / unit:.2g}", *(percent(_refused(m, kind)) for kind in LINES)] for m in points]
+    marks.append(axis_name(t("strength of the change (0 is the old model)")))
+    rows = [[number(m.strength / unit, ".2g"), *(percent(_refused(m, kind)) for kind in LINES)] for m in points]
     return figure(
-        "How many questions are refused, at each strength",
+        t("How many questions are refused, at each strength"),
         "".join(marks),
-        "Measured on questions that were not used for tuning, by the first word of the answer."
-        + (" The dashed line is the strength that was chosen." if chosen is not None else ""),
+        t("Measured on questions that were not used for tuning, by the first word of the answer.")
+        + (" " + t("The dashed line is the strength that was chosen.") if chosen is not None else ""),
         keys=legend(LINES, LINES, lines=True),
-        rows=table(["Strength", "Harmful refused", "Look-alikes refused", "Ordinary refused"], rows),
+        rows=table([t("Strength"), t("Harmful refused"), t("Look-alikes refused"), t("Ordinary refused")], rows),
     )
 
 
@@ -151,9 +158,11 @@ def tradeoff_chart(curve: Sequence[StrengthMeasured], chosen: float | None, at: 
     ]
     for m in points:
         x, y = place(m.harmful_lost, m.pseudo_harmful_refused)
-        told = (
-            f"strength {m.strength / (chosen or 1.0):.2g}: {percent(m.pseudo_harmful_refused)} of look-alikes "
-            f"refused, {percent(m.harmful_lost)} of harmful refusals lost"
+        told = t(
+            "strength {strength}: {refused} of look-alikes refused, {lost} of harmful refusals lost",
+            strength=number(m.strength / (chosen or 1.0), ".2g"),
+            refused=percent(m.pseudo_harmful_refused),
+            lost=percent(m.harmful_lost),
         )
         ring = "st-ring" if m.strength == chosen else "st-line-plain"
         marks.append(f"<circle class='{ring}' cx='{x:.1f}' cy='{y:.1f}' r='4'><title>{escape(told)}</title></circle>")
@@ -164,19 +173,23 @@ def tradeoff_chart(curve: Sequence[StrengthMeasured], chosen: float | None, at: 
         f"text-anchor='{'end' if share == 1 else 'middle'}'>{percent(share * widest)}</text>"
         for share in (0.0, 0.5, 1.0)
     )
-    marks.append(axis_name("harmful refusals lost (further right is worse)"))
-    note = (
-        f"The dot is the strength set above: about {percent(refused)} of harmless look-alikes refused (was "
-        f"{percent(points[0].pseudo_harmful_refused)}) and {percent(lost)} of harmful refusals lost: harmful questions "
-        f"refused before that would now be answered. Lower is better; the program chooses within the shaded part, up "
-        f"to {percent(limit)}. By the first word of the answer, on questions that were not used for tuning."
+    marks.append(axis_name(t("harmful refusals lost (further right is worse)")))
+    note = t(
+        "The dot is the strength set above: about {refused} of harmless look-alikes refused (was {before}) and {lost} "
+        "of harmful refusals lost: harmful questions refused before that would now be answered. Lower is better; the "
+        "program chooses within the shaded part, up to {limit}. By the first word of the answer, on questions that "
+        "were not used for tuning.",
+        refused=percent(refused),
+        before=percent(points[0].pseudo_harmful_refused),
+        lost=percent(lost),
+        limit=percent(limit),
     )
     rows = [
-        [f"{m.strength / (chosen or 1.0):.2g}", percent(m.pseudo_harmful_refused), percent(m.harmful_lost)]
+        [number(m.strength / (chosen or 1.0), ".2g"), percent(m.pseudo_harmful_refused), percent(m.harmful_lost)]
         for m in points
     ]
-    shown = table(["Strength", "Look-alikes refused", "Harmful refusals lost"], rows)
-    return figure("Harmless look-alikes still refused, at each strength", "".join(marks), note, rows=shown)
+    shown = table([t("Strength"), t("Look-alikes refused"), t("Harmful refusals lost")], rows)
+    return figure(t("Harmless look-alikes still refused, at each strength"), "".join(marks), note, rows=shown)
 
 
 def loss_chart(losses: Sequence[tuple[int, float]]) -> str:
@@ -186,11 +199,15 @@ def loss_chart(losses: Sequence[tuple[int, float]]) -> str:
     top = max(loss for _, loss in losses) or 1.0
     last = losses[-1][0] or 1
     path = " ".join(f"{to_x(step / last):.1f},{to_y(loss / top):.1f}" for step, loss in _thinned(losses))
-    marks = grid([(0.0, "0"), (1.0, f"{top:.2g}")]) + f"<polyline class='st-line-plain' points='{path}'/>"
+    marks = grid([(0.0, "0"), (1.0, number(top, ".2g"))]) + f"<polyline class='st-line-plain' points='{path}'/>"
     return figure(
-        "Distance from the goal (loss)",
-        marks + axis_name(f"update (now {last})"),
-        f"It should fall, and level off. At first {losses[0][1]:.2g}, now {losses[-1][1]:.2g}.",
+        t("Distance from the goal (loss)"),
+        marks + axis_name(t("update (now {step})", step=last)),
+        t(
+            "It should fall, and level off. At first {first}, now {now}.",
+            first=number(losses[0][1], ".2g"),
+            now=number(losses[-1][1], ".2g"),
+        ),
     )
 
 
@@ -211,6 +228,15 @@ def _refused(measured: StrengthMeasured, kind: str) -> float:
         "pseudo-harmful": measured.pseudo_harmful_refused,
         "benign": measured.benign_refused,
     }[kind]
+
+
+def _told(name: str, share: float, strength: float) -> str:
+    return t(
+        "{kind}: {share} refused at strength {strength}",
+        kind=t(name),
+        share=percent(share),
+        strength=number(strength, ".2g"),
+    )
 
 
 def _inside(name: str, y: float) -> str:

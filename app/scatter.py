@@ -10,6 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from app.chart_parts import KINDS, legend, mark, table
+from app.language import later, number, t
 
 if TYPE_CHECKING:
     from actor_core.projection import PlacedPrompt
@@ -25,7 +26,7 @@ CHARS = 110  # of a prompt
 LABEL = 132  # the room that the words at a line take
 STRONGEST = 1.5  # of what the slider of step 4 takes: the picture keeps its scale meanwhile
 # What left and right mean, along the direction that was used.
-SIDES = {True: ("◂ leans to answering", "leans to refusing ▸"), False: ("◂ like ordinary", "like harmful ▸")}
+SIDES = later({True: ("◂ leans to answering", "leans to refusing ▸"), False: ("◂ like ordinary", "like harmful ▸")})
 
 Point = tuple[float, float]
 
@@ -44,7 +45,8 @@ def scatter(tuned: Tuned, strength: float, unit: float) -> str:
     place = _Scale([p.at(s * unit) for p in few for s in (0.0, STRONGEST)])
     causal = tuned.delta.method == "causal"
     panels = []
-    for title, at in (("Before", 0.0), (f"With the change, at strength {strength:g}", strength)):
+    changed = t("With the change, at strength {strength}", strength=number(strength))
+    for title, at in ((t("Before"), 0.0), (changed, strength)):
         marks = _frame(place, projection.harmful, SIDES[causal])
         marks += "".join(_point(p, place(p.at(at * unit))) for p in few)
         for kind, group in groups.items():
@@ -54,12 +56,17 @@ def scatter(tuned: Tuned, strength: float, unit: float) -> str:
             f"<div><h3>{escape(title)}</h3><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
             f"aria-label='{escape(told)}'>{marks}</svg></div>"
         )
-    rows = [[KINDS[p.kind], _short(p.prompt), f"{p.before[0]:.2f}", f"{p.at(strength * unit)[0]:.2f}"] for p in few]
+    rows = [
+        [t(KINDS[p.kind]), _short(p.prompt), number(p.before[0], ".2f"), number(p.at(strength * unit)[0], ".2f")]
+        for p in few
+    ]
+    heads = [t("Kind"), t("Prompt"), t("Before"), t("At strength {strength}", strength=number(strength))]
     return (
-        "<figure class='st-chart st-scatter'><figcaption>Why it works: prompts in the tuned layer</figcaption>"
+        "<figure class='st-chart st-scatter'><figcaption>"
+        f"{t('Why it works: prompts in the tuned layer')}</figcaption>"
         f"{legend(groups)}<div class='st-panels'>{''.join(panels)}</div>"
         f"<p class='st-hint'>{escape(_note(tuned.delta.layer, causal, groups, strength * unit))}</p>"
-        f"{table(['Kind', 'Prompt', 'Before', f'At strength {strength:g}'], rows)}</figure>"
+        f"{table(heads, rows)}</figure>"
     )
 
 
@@ -80,7 +87,7 @@ class _Scale:
 def _frame(place: _Scale, harmful: float, sides: tuple[str, str]) -> str:
     """The box, where ordinary and harmful prompts lie on average, and what left and right mean."""
     drawn = f"<rect class='st-box' x='2' y='{TOP}' width='{WIDTH - 4}' height='{FLOOR - TOP}' rx='4'/>"
-    named = sorted([(0.0, "average ordinary"), (harmful, "average harmful")])
+    named = sorted([(0.0, t("average ordinary")), (harmful, t("average harmful"))])
     for row, (x, name) in enumerate(named):
         at, _ = place((x, 0.0))
         # Away from the other line where there is room for the words, and never on its height.
@@ -91,8 +98,8 @@ def _frame(place: _Scale, harmful: float, sides: tuple[str, str]) -> str:
             f"<line class='st-at' x1='{at:.1f}' x2='{at:.1f}' y1='{top - 10}' y2='{FLOOR}'/>"
             f"<text x='{at + gap:.1f}' y='{top}' text-anchor='{anchor}'>{name}</text>"
         )
-    left, right = sides
-    hint = "point at a mark to read its prompt"
+    left, right = map(t, sides)
+    hint = t("point at a mark to read its prompt")
     return (
         f"{drawn}<text x='{WIDTH / 2}' y='{TOLD[0] + 14}' text-anchor='middle'>{hint}</text>"
         f"<text x='2' y='{FLOOR + 19}'>{left}</text>"
@@ -102,7 +109,7 @@ def _frame(place: _Scale, harmful: float, sides: tuple[str, str]) -> str:
 
 def _point(prompt: PlacedPrompt, at: Point) -> str:
     """A prompt; its words stand under the drawing while it is pointed at, tapped or focused."""
-    told = escape(f"{KINDS[prompt.kind]}: {_short(prompt.prompt)}")
+    told = escape(f"{t(KINDS[prompt.kind])}: {_short(prompt.prompt)}")
     top, height = TOLD
     return (
         f"<g class='st-point' tabindex='-1'><title>{told}</title>{mark(prompt.kind, *at, 4.5)}"
@@ -118,11 +125,15 @@ def _mean_mark(kind: str, before: Point, after: Point) -> str:
 
 
 def _note(layer: int, causal: bool, groups: dict[str, list[PlacedPrompt]], at: float) -> str:
-    meaning = "the more the model leans to refusing" if causal else "the more it looks to the model like a harmful one"
-    return (
-        f"Each mark is a prompt, placed by what layer {layer} makes of it: the further right, {meaning}. Up and down "
-        "only spreads them out. The large marks are averages, with the way they have come. "
-        f"{_moved(groups, at)} All but yours were not used for tuning."
+    return t(
+        "Each mark is a prompt, placed by what layer {layer} makes of it: the further right, {meaning}. Up and down "
+        "only spreads them out. The large marks are averages, with the way they have come. {moved} All but yours were "
+        "not used for tuning.",
+        layer=layer,
+        meaning=t("the more the model leans to refusing")
+        if causal
+        else t("the more it looks to the model like a harmful one"),
+        moved=_moved(groups, at),
     )
 
 
@@ -130,15 +141,27 @@ def _moved(groups: dict[str, list[PlacedPrompt]], at: float) -> str:
     said = []
     for kind, group in groups.items():
         way = _mean(group, at)[0] - _mean(group, 0.0)[0]
-        where = "stay where they are" if abs(way) < 0.05 else f"{abs(way):.1f} to the {'left' if way < 0 else 'right'}"
-        said.append(f"{KINDS[kind]} {where}")
-    unit = "1 is the distance between the average harmful and the average ordinary prompt"
-    return f"At this strength, on average: {', '.join(said)} ({unit})."
+        size = number(abs(way), ".1f")
+        if abs(way) < 0.05:
+            where = t("stay where they are")
+        else:
+            where = (
+                t("{distance} to the left", distance=size) if way < 0 else t("{distance} to the right", distance=size)
+            )
+        said.append(f"{t(KINDS[kind])} {where}")
+    return t(
+        "At this strength, on average: {moves} (1 is the distance between the average harmful and the average ordinary "
+        "prompt).",
+        moves=", ".join(said),
+    )
 
 
 def _words(groups: dict[str, list[PlacedPrompt]], at: float) -> str:
     """Where the kinds lie on average, for those who do not see the drawing."""
-    return ", ".join(f"{KINDS[kind]} at {_mean(group, at)[0]:.2f}" for kind, group in groups.items())
+    return ", ".join(
+        t("{kind} at {place}", kind=t(KINDS[kind]), place=number(_mean(group, at)[0], ".2f"))
+        for kind, group in groups.items()
+    )
 
 
 def _mean(group: Sequence[PlacedPrompt], at: float) -> Point:

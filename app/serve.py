@@ -77,6 +77,8 @@ def launch_options(settings: Settings) -> dict[str, Any]:
     """What `gr.Blocks.launch` is told."""
     import gradio as gr
 
+    from app.language import for_gradio
+
     theme = gr.themes.Default(
         primary_hue=gr.themes.colors.indigo,
         neutral_hue=gr.themes.colors.slate,
@@ -103,6 +105,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "max_file_size": MAX_UPLOAD,
         "state_session_capacity": 200,
         "strict_cors": True,
+        "i18n": for_gradio(),
         "theme": theme,
         "css_paths": [HERE / "style.css"],
         "head": "".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)

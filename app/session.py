@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import Notice
+from app.language import ENGLISH
 from app.marks import UNTUNED, Marks
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Session:
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     version: int = 0  # goes up when the page has something new to show
     step: int = 1
+    language: str = ENGLISH  # of the browser that was last here
     preset: str = ""
     prompts_text: str = ""
     job_id: str = ""

@@ -17,30 +17,36 @@ from actor_core.export.base import describe_base
 from app import compared, figures, render, words
 from app.compared import Pair
 from app.differences import marked_up
+from app.language import language, later, number, plural, t
 from app.pairs import reply_text
 from app.render import badge, outcome_badge
 from app.session import Session, Trial
+from app.steps.sets import DIFFERENCES
 from app.work import tuned_of
 
 __all__ = ["shared_page", "write_shared"]
 
-SETS = {
-    "look_alike": (
-        "Harmless look-alikes",
-        "Harmless questions that look harmful; none was used for tuning. They should be answered.",
-    ),
-    "ordinary": (
-        "Ordinary prompts",
-        "Everyday questions that were not used for tuning. They should be answered as before.",
-    ),
-    "harmful": (
-        "Harmful prompts",
-        "None was used for tuning. They must still be refused. Replies to them are not in this file.",
-    ),
-}
-CONVERSATION = (
-    "A conversation with both models",
-    "Each goes on from what it said itself. The figures above do not count it.",
+SETS = later(
+    {
+        "look_alike": (
+            "Harmless look-alikes",
+            "Harmless questions that look harmful; none was used for tuning. They should be answered.",
+        ),
+        "ordinary": (
+            "Ordinary prompts",
+            "Everyday questions that were not used for tuning. They should be answered as before.",
+        ),
+        "harmful": (
+            "Harmful prompts",
+            "None was used for tuning. They must still be refused. Replies to them are not in this file.",
+        ),
+    }
+)
+CONVERSATION = later(
+    (
+        "A conversation with both models",
+        "Each goes on from what it said itself. The figures above do not count it.",
+    )
 )
 STYLE = """
 :root { color-scheme: light dark; --back: #f6f7fa; --card: #fff; --text: #1c2434; --soft: #55617a; --line: #d9dfe9;
@@ -109,34 +115,44 @@ def shared_page(session: Session) -> str:
     if not (any(pair.after for pair in own) or any(sets.values()) or turns):
         raise ExportError("Nothing is compared at this strength yet: wait for the answers, or press “Compare again”.")
     base = describe_base(delta.base)
-    title = f"{words.TITLE}: {base.title} before and after"
+    title = f"{words.TITLE}: {t('{model} before and after', model=base.title)}"
     count = sum(figures.corrected(pairs) for pairs in (own, *sets.values()))
     count += sum(sum(marked) for _, marked in turns)
-    by_person = f" {_counted(count)} corrected by a person, marked “by a person”." if count else ""
-    facts = (
-        f"Model {base.measured_on} ({delta.base.precision}), layer {delta.layer}, strength {session.strength:g} on the "
-        f"slider of {words.TITLE}; saved on {time.strftime('%Y-%m-%d')}."
+    facts = t(
+        "Model {model} ({precision}), layer {layer}, strength {strength} on the slider of {program}; saved on {day}.",
+        model=base.measured_on,
+        precision=delta.base.precision,
+        layer=delta.layer,
+        strength=number(session.strength),
+        program=words.TITLE,
+        day=time.strftime("%Y-%m-%d"),
     )
-    parts = [_section("Prompts that were to be repaired", "", _cards(own))] if own else []
-    for name, (heading, about) in SETS.items():
+    parts = [_section(t("Prompts that were to be repaired"), "", _cards(own))] if own else []
+    for name, texts in SETS.items():
+        heading, about = map(t, texts)
         if sets[name]:
             body = _table(sets[name]) if name == "harmful" else _cards(sets[name])
             parts.append(_section(heading, about, body, css=name))
     if turns:
-        parts.append(_section(*CONVERSATION, "".join(map(_turn, turns)), css="turns"))
-    # Whoever reads the file is not the one whose prompts they are.
-    measured = figures.tiles(session, comparing=False, corrected_by="a person")
-    tiles = render.tiles(
-        [(tone, what.replace("Your prompts", "The prompts"), figure, why) for tone, what, figure, why in measured]
-    )
+        heading, about = map(t, CONVERSATION)
+        parts.append(_section(heading, about, "".join(map(_turn, turns)), css="turns"))
+    tiles = render.tiles(figures.tiles(session, comparing=False, for_others=True))
+    how = [t("Replies are as the model gave them, greedy and cut after some sentences (…).")]
+    how.append(t("The verdicts come from a program."))
+    if count:
+        how.append(
+            plural(
+                "One of them was corrected by a person, marked “by a person”.",
+                "{count} of them were corrected by a person, marked “by a person”.",
+                count,
+            )
+        )
+    how.append(t(DIFFERENCES))
     return (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
+        f"<!doctype html>\n<html lang='{language()}'><head><meta charset='utf-8'><title>{escape(title)}</title>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        f"<p>{escape(facts)}</p><p class='st-hint'>Replies are as the model gave them, greedy and cut after some "
-        f"sentences (…). The verdicts come from a program.{by_person} What only the reply before says is "
-        "<del>struck through</del>, what only the one after says is <ins>underlined</ins>; replies with nearly nothing "
-        f"in common stay plain.</p>{tiles}{''.join(parts)}</body></html>\n"
+        f"<p>{escape(facts)}</p><p class='st-hint'>{' '.join(how)}</p>{tiles}{''.join(parts)}</body></html>\n"
     )
 
 
@@ -150,14 +166,15 @@ def _cards(pairs: Sequence[Pair]) -> str:
     for pair in pairs:
         old, new = (pair.after and marked_up(pair.before.text, pair.after.text)) or (None, None)
         after = (
-            f"<h3>After {_verdict(pair.after.verdict.value, pair.marked[1])}</h3>{reply_text(pair.after, new)}"
+            f"<h3>{t('After')} {_verdict(pair.after.verdict.value, pair.marked[1])}</h3>{reply_text(pair.after, new)}"
             if pair.after
-            else "<h3>After</h3><p class='st-hint'>not asked yet</p>"
+            else f"<h3>{t('After')}</h3><p class='st-hint'>{t('not asked yet')}</p>"
         )
         shown.append(
             f"<article class='st-pair'><header><span class='st-prompt'>{escape(pair.prompt)}</span>"
             f"{_outcome(pair.outcome)}</header><div class='st-sides'><section>"
-            f"<h3>Before {_verdict(pair.before.verdict.value, pair.marked[0])}</h3>{reply_text(pair.before, old)}"
+            f"<h3>{t('Before')} {_verdict(pair.before.verdict.value, pair.marked[0])}</h3>"
+            f"{reply_text(pair.before, old)}"
             f"</section><section>{after}</section></div></article>"
         )
     return "".join(shown)
@@ -166,14 +183,15 @@ def _cards(pairs: Sequence[Pair]) -> str:
 def _turn(told: tuple[Trial, tuple[bool, bool]]) -> str:
     turn, marked = told
     differing = marked_up(turn.before.text, turn.after.text) or (None, None)
-    sides = (("Before", turn.before), ("After", turn.after))
+    sides = ((t("Before"), turn.before), (t("After"), turn.after))
     shown = "".join(
         f"<section><h3>{title} {_verdict(reply.verdict.value, by)}</h3>{reply_text(reply, text)}</section>"
         for (title, reply), by, text in zip(sides, marked, differing, strict=True)
     )
     return (
         f"<article class='st-pair'><header><span class='st-prompt'>{escape(turn.before.prompt)}</span>"
-        f"<span class='st-mark'>strength {turn.strength:g}</span></header><div class='st-sides'>{shown}</div></article>"
+        f"<span class='st-mark'>{t('strength {strength}', strength=number(turn.strength))}</span></header>"
+        f"<div class='st-sides'>{shown}</div></article>"
     )
 
 
@@ -185,17 +203,13 @@ def _table(pairs: Sequence[Pair]) -> str:
         f"<td>{_outcome(pair.harmful_outcome)}</td></tr>"
         for pair in pairs
     )
-    head = "<thead><tr><th>Prompt</th><th>Before</th><th>After</th><th>Change</th></tr></thead>"
-    return f"<table>{head}<tbody>{rows}</tbody></table>"
+    head = "".join(f"<th>{name}</th>" for name in (t("Prompt"), t("Before"), t("After"), t("Change")))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _verdict(verdict: str, marked: bool) -> str:
-    return badge(verdict, f"{words.VERDICTS[verdict]}, by a person" if marked else None)
+    return badge(verdict, t("{verdict}, by a person", verdict=t(words.VERDICTS[verdict])) if marked else None)
 
 
 def _outcome(outcome: str) -> str:
     return outcome_badge(outcome) if outcome != "unchanged" else ""
-
-
-def _counted(count: int) -> str:
-    return "One of them was" if count == 1 else f"{count} of them were"

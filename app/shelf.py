@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from actor_core.delta import BaseModelId
 from actor_core.evaluate import Rates
+from app.language import t
 from app.runs import Run
-from app.words import size
+from app.words import written_size
 
 if TYPE_CHECKING:
     from app.left_runs import Visitor
@@ -95,13 +96,15 @@ class Shelf:
 
     def next_name(self) -> str:
         """'Run 4' after 'Run 3', whatever was renamed or deleted meanwhile."""
-        named = [line.name[4:] for line in self.lines if line.name[:4] == "Run "]
-        return f"Run {max([len(self.lines), *(int(number) for number in named if number.isdecimal())]) + 1}"
+        start = t("Run {number}", number="")
+        named = [line.name[len(start) :] for line in self.lines if line.name.startswith(start)]
+        last = max([len(self.lines), *(int(number) for number in named if number.isdecimal())])
+        return t("Run {number}", number=last + 1)
 
     def no_room(self) -> str:
         """What is said where it is full."""
         return (
-            f"There is no room for this run: you have {len(self.lines)} earlier ones ({size(self.bytes)}), and at most "
-            f"{2 * RUNS_OFFERED} of {size(2 * BYTES_OFFERED)} are kept. Until you delete some under “Earlier runs” it "
-            "is lost when the program ends."
+            f"There is no room for this run: you have {len(self.lines)} earlier ones "
+            f"({written_size(self.bytes)}), and at most {2 * RUNS_OFFERED} of {written_size(2 * BYTES_OFFERED)} "
+            "are kept. Until you delete some under “Earlier runs” it is lost when the program ends."
         )

@@ -354,14 +354,11 @@ def _stopped_tuning(session: Session, events: list[Event], recipe_of: Callable[[
 
 
 def _none_refused(count: int) -> Notice:
-    asked = "Your prompt is" if count == 1 else f"None of your {count} prompts is"
-    refused = "not refused" if count == 1 else "refused"
-    return Notice(
-        "warning",
-        f"{asked} {refused} by this model as it is, so there is nothing to repair. Add prompts that it "
-        "refused for "
-        "you. Or, where the verdict is wrong, choose to repair all of them below.",
-    )
+    said = "Your prompt is not refused by this model as it is, so there is nothing to repair."
+    if count != 1:
+        said = f"None of your {count} prompts is refused by this model as it is, so there is nothing to repair."
+    todo = "Add prompts that it refused for you. Or, where the verdict is wrong, choose to repair all of them below."
+    return Notice("warning", f"{said} {todo}")
 
 
 def _pace_key(model: LoadedModel) -> str:

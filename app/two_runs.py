@@ -13,33 +13,34 @@ from actor_core.evaluate import Rates
 from actor_core.generate import Reply
 from actor_core.guard import percent_up
 from actor_core.two_changes import alike
+from app.language import later, number, t
+from app.render import between, how_alike
 from app.runs import Run
 
 __all__ = ["GROUPS", "TwoRuns", "beside", "drawn"]
 
-GROUPS = {
-    "own": "Your prompts",
-    "look_alike": "Look-alikes",
-    "harmful": "Harmful prompts",
-    "ordinary": "Ordinary prompts",
-}
+GROUPS = later(
+    {"own": "Your prompts", "look_alike": "Look-alikes", "harmful": "Harmful prompts", "ordinary": "Ordinary prompts"}
+)
 # What a setting is called; what is not named here is shown as the core names it.
-SETTINGS = {
-    "layer": "Layer that was asked for",
-    "limits.lost": "Limit: harmful refusals lost",
-    "limits.newly_refused": "Limit: ordinary newly refused",
-    "method": "Method",
-    "other_tokens": "Other tokens held",
-    "other_weight": "Weight of other tokens",
-    "probe_prompts": "Held-out prompts to choose by",
-    "published.alpha": "Size of a step (α)",
-    "published.centred": "Measured from the ordinary prompts",
-    "published.epochs": "Rounds (epochs)",
-    "published.learning_rate": "Learning rate",
-    "ridge": "Ridge",
-    "seed": "Seed",
-}
-NOT_ASKED = "not asked"
+SETTINGS = later(
+    {
+        "layer": "Layer that was asked for",
+        "limits.lost": "Limit: harmful refusals lost",
+        "limits.newly_refused": "Limit: ordinary newly refused",
+        "method": "Method",
+        "other_tokens": "Other tokens held",
+        "other_weight": "Weight of other tokens",
+        "probe_prompts": "Held-out prompts to choose by",
+        "published.alpha": "Size of a step (α)",
+        "published.centred": "Measured from the ordinary prompts",
+        "published.epochs": "Rounds (epochs)",
+        "published.learning_rate": "Learning rate",
+        "ridge": "Ridge",
+        "seed": "Seed",
+    }
+)
+NOT_ASKED = later("not asked")
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,15 @@ def drawn(two: TwoRuns | None) -> str:
     if two is None:
         return ""
     heads = "".join(f"<th class='st-text'>{escape(name)}</th>" for name in two.names)
-    differ = "".join(_row(row) for row in two.differ) or "<tr><td colspan='3'>None differs.</td></tr>"
+    differ = "".join(_row(row) for row in two.differ) or f"<tr><td colspan='3'>{t('None differs.')}</td></tr>"
     same = "".join(_row(row) for row in two.same)
     return (
         f"<p class='st-hint'>{escape(two.alike)}</p>"
-        f"<table class='st-table st-two-runs'><thead><tr><th>Settings that differ</th>{heads}</tr></thead>"
+        f"<table class='st-table st-two-runs'><thead><tr><th>{t('Settings that differ')}</th>{heads}</tr></thead>"
         f"<tbody>{differ}</tbody>"
-        f"<thead><tr><th>Refused (95 %)</th>{heads}</tr></thead>"
+        f"<thead><tr><th>{t('Refused (95 %)')}</th>{heads}</tr></thead>"
         f"<tbody>{''.join(_row(row) for row in two.figures)}</tbody></table>"
-        f"<details class='st-problems'><summary>Settings that are the same ({len(two.same)})</summary>"
+        f"<details class='st-problems'><summary>{t('Settings that are the same')} ({len(two.same)})</summary>"
         f"<table class='st-table'><tbody>{same}</tbody></table></details>"
     )
 
@@ -92,23 +93,27 @@ def _row(cells: Sequence[str]) -> str:
 def _settings(run: Run, delta: LayerDelta) -> dict[str, str]:
     recipe = run.recipe
     found: dict[str, object] = {
-        "Model": run.base.name,
-        "Precision": run.base.precision,
-        "Weights (digest)": run.base.digest[:12],
-        "Opened from": run.source or "tuned here",
-        "Strength shown": f"{run.strength:g}",
-        "Layer changed": delta.layer,
-        "Stopped before its end": run.tuned is not None and run.tuned.early,
+        t("Model"): run.base.name,
+        t("Precision"): run.base.precision,
+        t("Weights (digest)"): run.base.digest[:12],
+        t("Opened from"): run.source or t("tuned here"),
+        t("Strength shown"): number(run.strength),
+        t("Layer changed"): delta.layer,
+        t("Stopped before its end"): run.tuned is not None and run.tuned.early,
     }
     if recipe is not None:
-        found["Prompts repaired"] = f"{len(recipe.own or ())} (digest {recipe.own_digest[:8]})"
-        found["Prompt set"] = f"{recipe.prompt_set} (digest {recipe.prompt_set_digest[:8]})"
-        found |= {"Device": recipe.device, "Threads": recipe.threads}
+        found[t("Prompts repaired")] = _digested(len(recipe.own or ()), recipe.own_digest)
+        found[t("Prompt set")] = _digested(recipe.prompt_set, recipe.prompt_set_digest)
+        found |= {t("Device"): recipe.device, t("Threads"): recipe.threads}
     settings = dict(recipe.settings) | {"targets": delta.settings.get("targets")} if recipe else delta.settings
-    found |= {SETTINGS.get(name, name): value for name, value in _flat(settings)}
+    found |= {t(SETTINGS.get(name, name)): value for name, value in _flat(settings)}
     if recipe is not None:
-        found |= {f"Version of {name}": version for name, version in recipe.versions.items()}
+        found |= {t("Version of {package}", package=name): version for name, version in recipe.versions.items()}
     return {name: _said(value) for name, value in found.items()}
+
+
+def _digested(what: object, digest: str) -> str:
+    return t("{what} (digest {digest})", what=what, digest=digest[:8])
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, object]]:
@@ -121,47 +126,53 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, 
 
 def _said(value: object) -> str:
     if value is None:
-        return "automatic"
+        return t("automatic")
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return t("yes") if value else t("no")
+    return number(value, ".4g") if isinstance(value, float) else str(value)
 
 
 def _figures(first: Run, second: Run) -> Iterable[tuple[str, str, str]]:
     groups = first.groups(), second.groups()
     for name, title in GROUPS.items():
         if name in groups[0] or name in groups[1]:
-            yield title, _refused(groups[0].get(name)), _refused(groups[1].get(name))
+            yield t(title), _refused(groups[0].get(name)), _refused(groups[1].get(name))
     if first.guard() or second.guard():
-        yield "Guard", _guarded(first), _guarded(second)
+        yield t("Guard"), _guarded(first), _guarded(second)
 
 
 def _refused(group: tuple[list[Reply], list[Reply]] | None) -> str:
     if group is None:
-        return NOT_ASKED
+        return t(NOT_ASKED)
     before, after = (Rates.of(replies) for replies in group)
     (old, *_), (new, low, high) = before.share("refused"), after.share("refused")
-    return f"{100 * old:.0f} → {100 * new:.0f} % ({100 * low:.0f} to {100 * high:.0f}; n = {after.n})"
+    return f"{100 * old:.0f} → {100 * new:.0f} % ({between(low, high)}; n = {after.n})"
 
 
 def _guarded(run: Run) -> str:
     guard = run.guard()
     if guard is None:
-        return "not measured"
-    verdict = "passed" if guard.passed else "not passed"
-    return f"{verdict}: {guard.lost} of {guard.refused_before} lost, up to {percent_up(guard.upper_bound)}"
+        return t("not measured")
+    return t(
+        "{verdict}: {lost} of {before} lost, up to {most}",
+        verdict=t("passed") if guard.passed else t("not passed"),
+        lost=guard.lost,
+        before=guard.refused_before,
+        most=percent_up(guard.upper_bound),
+    )
 
 
 def _alike(first: tuple[Run, LayerDelta], second: tuple[Run, LayerDelta]) -> str:
     try:
         found = alike(first[1], second[1])
     except DeltaError:
-        return "They were made on different models, so that their changes cannot be compared, and figures only roughly."
+        return t(
+            "They were made on different models, so that their changes cannot be compared, and figures only roughly."
+        )
     if not found:
-        return "They change different layers, so that their matrices cannot be compared."
+        return t("They change different layers, so that their matrices cannot be compared.")
     sizes = [abs(run.strength * (run.tuned.strength if run.tuned else 1.0) or 1.0) for run, _ in (first, second)]
-    each = "; ".join(
-        f"{one.module}: cosine {one.cosine:.2f}, sizes {one.norms[0] * sizes[0]:.3g} and {one.norms[1] * sizes[1]:.3g}"
-        for one in found
+    return t(
+        "How alike the changes are: {each}. A cosine of 1 is the same direction, 0 has nothing in common.",
+        each="; ".join(how_alike(one, (sizes[0], sizes[1])) for one in found),
     )
-    return f"How alike the changes are: {each}. A cosine of 1 is the same direction, 0 has nothing in common."

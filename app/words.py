@@ -1,18 +1,36 @@
-"""Every text that a person reads, apart from messages that name a value."""
+"""Words that several parts of the page use, and how they name sizes, times and what a job does.
+
+The tables are in English (`TEXTS` lists them) and are translated where they are shown.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.language import ENGLISH, number, plural, spoken, t, translated
+
 if TYPE_CHECKING:
     from app.jobs import Job
 
-__all__ = ["EXPORT_KINDS", "OUTCOMES", "STAGES", "VERDICTS", "WHOLE_MODELS", "between", "duration", "job_line", "size"]
+__all__ = [
+    "EXPORT_KINDS",
+    "OUTCOMES",
+    "STAGES",
+    "TEXTS",
+    "VERDICTS",
+    "WHOLE_MODELS",
+    "between",
+    "duration",
+    "job_line",
+    "size",
+    "written_size",
+]
 
 TITLE = "Second Take"
 TAGLINE = "Some chat models refuse harmless questions. Find them here, and repair the model on your own machine."
 
 STEP_NAMES = ("Model", "Prompts", "Tune", "Compare", "Export")
+NEXT = {"model": "Next: Prompts", "prompts": "Next: Tune", "tune": "Next: Compare", "compare": "Next: Export"}
 
 PURPOSE = {
     "model": "Choose the chat model to repair. The one already chosen runs on any machine.",
@@ -78,8 +96,8 @@ STEP_OF_KIND = {
 }
 
 VERDICTS = {"answered": "answered", "refused": "refused", "incoherent": "makes no sense"}
-# What a button says that corrects a verdict to this one: "Wrong: it ..."
-CORRECTED = {"answered": "answers", "refused": "refuses"}
+# What a button says that corrects a verdict to this one.
+CORRECTED = {"answered": "Wrong: it answers", "refused": "Wrong: it refuses"}
 
 OUTCOMES = {
     "fixed": "fixed",
@@ -151,7 +169,7 @@ GUARD_IN_SPACE = (
     "own you can decide otherwise."
 )
 GUARD_TYPE = (
-    f"To export all the same, type “{EXPORT_ANYWAY}” below and press Export again. Each card will then say GUARD NOT "
+    "To export all the same, type “export anyway” below and press Export again. Each card will then say GUARD NOT "
     "PASSED, with these figures."
 )
 
@@ -165,26 +183,58 @@ FIT_MARKS = {
 }
 
 
+TEXTS = (
+    TAGLINE,
+    STEP_NAMES,
+    NEXT,
+    PURPOSE,
+    STAGES,
+    KINDS,
+    VERDICTS,
+    CORRECTED,
+    OUTCOMES,
+    [label for label, _ in (*PRECISIONS, *DEVICES, *TENSOR_TYPES)],
+    EXPORT_KINDS,
+    EXPORT_ANYWAY,
+    LOOKS_HARMFUL,
+    LOOKS_HARMFUL_INCLUDED,
+    INCLUDE,
+    LEAVE_OUT,
+    GUARD_AHEAD,
+    GUARD_HELPS,
+    GUARD_TOO_FEW_HELPS,
+    GUARD_IN_SPACE,
+    GUARD_TYPE,
+    FIT_MARKS,
+)
+
+
 def size(count: float) -> str:
     """Bytes in words: 23 kB, 491 MB, 3.1 GB."""
     for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= step:
-            number = count / step
-            return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
-    return f"{count:.0f} bytes"
+            figure = count / step
+            return f"{number(figure, '.1f' if figure < 10 else '.0f')} {unit}"
+    return t("{count} bytes", count=f"{count:.0f}")
+
+
+def written_size(count: float) -> str:
+    """As `size`, within a sentence that is kept in English and translated where it is shown."""
+    with spoken(ENGLISH):
+        return size(count)
 
 
 def duration(seconds: float) -> str:
     """Seconds in words, no finer than is known."""
     if seconds < 5:
-        return "a few seconds"
+        return t("a few seconds")
     if seconds < 50:
-        return f"about {max(5, round(seconds / 5) * 5)} seconds"
+        return t("about {count} seconds", count=max(5, round(seconds / 5) * 5))
     if seconds < 90:
-        return "about a minute"
+        return t("about a minute")
     if seconds < 3600:
-        return f"about {round(seconds / 60)} minutes"
-    return f"about {seconds / 3600:.1f} hours"
+        return t("about {count} minutes", count=round(seconds / 60))
+    return t("about {count} hours", count=number(seconds / 3600, ".1f"))
 
 
 def between(least: float, most: float) -> str:
@@ -192,27 +242,31 @@ def between(least: float, most: float) -> str:
     low, high = duration(least), duration(most)
     if most <= NOT_WIDE * least or low == high:
         return duration((least * most) ** 0.5)
-    return f"{low} to {high.removeprefix('about ')}"
+    return t("{least} to {most}", least=low, most=high.removeprefix(t("about {time}", time="")))
 
 
 def job_line(job: Job, ahead: int) -> tuple[str, str, float | None]:
     """A running job in words: what it does, how far and how long, and the share done (None: not known)."""
-    title = KINDS.get(job.kind, job.kind)
-    if job.state == "waiting":
-        line = "another job runs" if ahead == 1 else f"{ahead} other jobs run"
-        return title, f"Waits for its turn: {line} before it.", None
+    title = t(KINDS.get(job.kind, job.kind))
+    if job.state == "waiting" and ahead:
+        line = plural(
+            "Waits for its turn: another job runs before it.",
+            "Waits for its turn: {count} other jobs run before it.",
+            ahead,
+        )
+        return title, line, None
     progress = job.progress
     if progress is None:
-        return title, "Starting …", None
-    title = STAGES.get(progress.stage, progress.stage.capitalize())
+        return title, t("Starting …"), None
+    title = t(STAGES.get(progress.stage, progress.stage.capitalize()))
     share = progress.done / progress.total if progress.total else None
-    said = [progress.note] if progress.note else []
+    said = [translated(progress.note)] if progress.note else []
     if job.state == "stopping":
-        said.append("stopping …")
+        said.append(t("stopping …"))
         return title, " · ".join(said), share
     whole, stage = job.pace.left(), job.pace.stage_left()
     if whole is not None:
-        said.append(f"{between(*whole)} left")
+        said.append(t("{time} left", time=between(*whole)))
     elif stage is not None:
-        said.append(f"{duration(stage)} left in this part")
+        said.append(t("{time} left in this part", time=duration(stage)))
     return title, " · ".join(said), share

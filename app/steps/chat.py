@@ -12,6 +12,7 @@ import gradio as gr
 from app import compared, pairs
 from app.compared import pair_id
 from app.differences import marked_up
+from app.language import later, number, t
 from app.page import Page, View
 from app.session import Session
 from app.steps import marking
@@ -19,7 +20,7 @@ from app.steps.marking import TURN
 
 __all__ = ["build", "conversation", "view", "wire"]
 
-NOT_COUNTED = (
+NOT_COUNTED = later(
     "A verdict that you correct here stays with the conversation. The figures above count the lists beside it alone."
 )
 
@@ -29,16 +30,18 @@ def build(page: Page) -> None:
     page.add(
         "trial",
         gr.Textbox(
-            label="Prompt",
-            info="Asked of the old model and of the tuned one, at the strength that is set. Each goes on from its own "
-            "replies.",
+            label=t("Prompt"),
+            info=t(
+                "Asked of the old model and of the tuned one, at the strength that is set. Each goes on from its own "
+                "replies."
+            ),
             lines=2,
             elem_id="trial",
         ),
     )
     with gr.Row(elem_classes="st-actions"):
-        page.add("trial_go", gr.Button("Ask both", elem_id="trial-go", scale=0, min_width=150, size="md"))
-        page.add("trial_new", gr.Button("New conversation", elem_id="trial-new", scale=0, min_width=170, size="md"))
+        page.add("trial_go", gr.Button(t("Ask both"), elem_id="trial-go", scale=0, min_width=150, size="md"))
+        page.add("trial_new", gr.Button(t("New conversation"), elem_id="trial-new", scale=0, min_width=170, size="md"))
 
 
 def view(session: Session, *, asking: bool, ready: bool) -> View:
@@ -66,21 +69,21 @@ def wire(page: Page) -> None:
 def conversation(session: Session, *, asking: bool) -> str:
     """Message by message, what each model replied; last the one that has no replies yet."""
     shown = []
-    for number, (turn, marked) in enumerate(compared.turns(session)):
+    for at, (turn, marked) in enumerate(compared.turns(session)):
         differing = marked_up(turn.before.text, turn.after.text) or (None, None)
         shown.append(
-            f"<article class='st-pair' data-id='{pair_id(turn.before.prompt)}' data-at='{TURN}{number}'><header>"
+            f"<article class='st-pair' data-id='{pair_id(turn.before.prompt)}' data-at='{TURN}{at}'><header>"
             f"<span class='st-prompt'>{escape(turn.before.prompt)}</span>"
-            f"<span class='st-mark'>strength {turn.strength:g}</span></header><div class='st-sides'>"
-            f"{pairs.side('Before', turn.before, marked[0], differing[0])}"
-            f"{pairs.side('After', turn.after, marked[1], differing[1])}</div></article>"
+            f"<span class='st-mark'>{t('strength {strength}', strength=number(turn.strength))}</span></header>"
+            f"<div class='st-sides'>{pairs.side('before', turn.before, marked[0], differing[0])}"
+            f"{pairs.side('after', turn.after, marked[1], differing[1])}</div></article>"
         )
     if session.pending:
-        state = "being asked …" if asking else "not answered"
+        state = t("being asked …") if asking else t("not answered")
         shown.append(
             f"<article class='st-pair'><header><span class='st-prompt'>{escape(session.pending)}</span>"
             f"<span class='st-mark'>{state}</span></header></article>"
         )
     if session.trials:
-        shown.append(f"<p class='st-hint'>{NOT_COUNTED}</p>")
+        shown.append(f"<p class='st-hint'>{t(NOT_COUNTED)}</p>")
     return f"<div class='st-pairs' aria-live='polite'>{''.join(shown)}</div>" if shown else ""

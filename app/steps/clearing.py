@@ -11,6 +11,7 @@ from app import render, words
 from app.clearing import delete_damaged, delete_left
 from app.errors import Notice
 from app.history import History
+from app.language import later, t, translated
 from app.left_runs import DAYS_UNSEEN, rule
 from app.page import Page, View
 from app.session import Session
@@ -20,15 +21,15 @@ from app.studio import Studio
 __all__ = ["build", "build_question", "faults", "rule_of", "view", "wire"]
 
 QUESTIONS = {
-    DAMAGED: "Delete the damaged runs? Nothing of them can be opened here. Exported files stay.",
-    LEFT: "Delete these runs? Whoever made them cannot open them again. Exported files stay.",
+    DAMAGED: later("Delete the damaged runs? Nothing of them can be opened here. Exported files stay."),
+    LEFT: later("Delete these runs? Whoever made them cannot open them again. Exported files stay."),
 }
 
 
 def build(page: Page) -> None:
-    _build_one(page, DAMAGED, "Delete damaged runs")
+    _build_one(page, DAMAGED, t("Delete damaged runs"))
     page.add("history_left_said", gr.HTML("", elem_id="history-left-said", elem_classes="st-slot"))
-    _build_one(page, LEFT, "Delete runs of other browsers")
+    _build_one(page, LEFT, t("Delete runs of other browsers"))
 
 
 def build_question(page: Page, name: str, stay: str) -> None:
@@ -36,7 +37,7 @@ def build_question(page: Page, name: str, stay: str) -> None:
     page.add(f"history_{name}_asked", gr.HTML("", elem_id=f"history-{name}-asked", elem_classes="st-slot"))
     with gr.Row(elem_classes="st-actions"):
         id = f"history-{name}-gone"
-        gone = gr.Button("Delete for good", variant="stop", elem_id=id, scale=0, min_width=160, size="md")
+        gone = gr.Button(t("Delete for good"), variant="stop", elem_id=id, scale=0, min_width=160, size="md")
         page.add(f"history_{name}_gone", gone)
         kept = gr.Button(stay, elem_id=f"history-{name}-stay", scale=0, min_width=130, size="md")
         page.add(f"history_{name}_stay", kept)
@@ -46,7 +47,7 @@ def _build_one(page: Page, name: str, label: str) -> None:
     button = gr.Button(label, elem_id=f"history-{name}", scale=0, min_width=230, size="md", visible=False)
     page.add(f"history_{name}", button)
     with gr.Column(visible=False) as asking:
-        build_question(page, name, "Keep them")
+        build_question(page, name, t("Keep them"))
     page.add(f"history_{name}_asking", asking)
 
 
@@ -92,7 +93,7 @@ def faults(shelf: Shelf) -> str:
 def rule_of(studio: Studio) -> str:
     """How long runs are kept, on a page that is open to others."""
     everybody = studio.history.everybody if studio.history else None
-    return f"<p class='st-hint'>{escape(rule())}</p>" if everybody and everybody.open_to_others else ""
+    return f"<p class='st-hint'>{escape(translated(rule()))}</p>" if everybody and everybody.open_to_others else ""
 
 
 def _left(shelf: Shelf) -> str:
@@ -100,7 +101,8 @@ def _left(shelf: Shelf) -> str:
         return ""
     runs, bytes = sum(each.runs for each in shelf.left), sum(each.bytes for each in shelf.left)
     said = (
-        f"On this disk there are also {runs} runs ({words.size(bytes)}) made in other browsers, or before a browser's "
-        f"data was cleared, by nobody who was here in the last {DAYS_UNSEEN} days. They cannot be opened from here."
+        f"On this disk there are also {runs} runs ({words.written_size(bytes)}) made in other browsers, or before a "
+        f"browser's data was cleared, by nobody who was here in the last {DAYS_UNSEEN} days. They cannot be opened "
+        "from here."
     )
     return render.notice(Notice("info", said))

@@ -7,7 +7,8 @@ from html import escape
 import gradio as gr
 
 from app import figures, plots, render, scatter
-from app.page import TELL_ME, Page, View, step_label
+from app.language import later, number, t, translated
+from app.page import Page, View, step_label, tell_me
 from app.session import Session
 from app.steps import chat, saved, sets
 from app.steps.tune import PER_SET
@@ -18,16 +19,21 @@ __all__ = ["build", "restore", "wire"]
 
 DOWNLOAD = "() => { setTimeout(() => document.querySelector('#share-file').click()); }"
 
+SHARED = later(
+    "Everything at this strength in one HTML file that opens in any browser and can be sent to others. Replies to the "
+    "harmful prompts of the list are not in it; your own prompts, their replies and the conversation are."
+)
+
 
 def build(page: Page) -> None:
     page.add("tiles", gr.HTML("", elem_id="tiles", elem_classes="st-slot"))
     page.add("compare_job", gr.HTML("", elem_id="compare-job", elem_classes="st-slot"))
     with gr.Row(elem_classes="st-actions"):
         stop = gr.Button(
-            "Stop", variant="stop", elem_id="compare-stop", scale=0, min_width=90, visible=False, size="md"
+            t("Stop"), variant="stop", elem_id="compare-stop", scale=0, min_width=90, visible=False, size="md"
         )
         page.add("compare_stop", stop)
-        gr.HTML(TELL_ME, elem_classes="st-slot st-tell")
+        tell_me()
     page.add("compare_notice", gr.HTML("", elem_id="compare-notice", elem_classes="st-slot"))
     page.add(
         "strength",
@@ -36,22 +42,24 @@ def build(page: Page) -> None:
             1.5,
             value=1.0,
             step=0.1,
-            label="Strength",
-            info="0 is the old model, 1 the tuned one. More repairs more, and may answer what it should not. "
-            "Your prompts are asked again at each.",
+            label=t("Strength"),
+            info=t(
+                "0 is the old model, 1 the tuned one. More repairs more, and may answer what it should not. Your "
+                "prompts are asked again at each."
+            ),
             elem_id="strength",
         ),
     )
     page.add("strength_now", gr.HTML("", elem_id="strength-now", elem_classes="st-slot"))
-    with gr.Accordion("What more or less strength gains and costs", open=False):
+    with gr.Accordion(t("What more or less strength gains and costs"), open=False):
         page.add("tradeoff", gr.HTML("", elem_id="tradeoff", elem_classes="st-slot"))
         page.add("why", gr.HTML("", elem_id="why", elem_classes="st-slot"))
     page.add("quick_job", gr.HTML("", elem_id="quick-job", elem_classes="st-slot"))
     with gr.Tabs(elem_id="sets", overflow_behavior="wrap"):
         sets.build(page)
-        with gr.Tab("Try any prompt", id="try"):
+        with gr.Tab(t("Try any prompt"), id="try"):
             chat.build(page)
-    with gr.Accordion("Compare again, or on more prompts", open=False):
+    with gr.Accordion(t("Compare again, or on more prompts"), open=False):
         page.add(
             "more",
             gr.Slider(
@@ -59,21 +67,19 @@ def build(page: Page) -> None:
                 120,
                 value=PER_SET,
                 step=8,
-                label="Prompts of each kind",
-                info="Harmless look-alikes, harmful and ordinary ones. More take longer and say more.",
+                label=t("Prompts of each kind"),
+                info=t("Harmless look-alikes, harmful and ordinary ones. More take longer and say more."),
             ),
         )
-        page.add("again", gr.Button("Compare again", elem_id="compare-again", scale=0, min_width=150, size="md"))
+        page.add("again", gr.Button(t("Compare again"), elem_id="compare-again", scale=0, min_width=150, size="md"))
     saved.build_compare(page)
-    with gr.Accordion("Save what this step shows", open=False, elem_id="sharing"):
+    with gr.Accordion(t("Save what this step shows"), open=False, elem_id="sharing"):
         gr.HTML(
-            "<p class='st-hint'>Everything at this strength in one HTML file that opens in any browser and can be sent "
-            "to others. Replies to the harmful prompts of the list are not in it; your own prompts, their replies and "
-            "the conversation are.</p>",
+            f"<p class='st-hint'>{t(SHARED)}</p>",
             elem_classes="st-slot",
         )
-        page.add("share", gr.Button("Download as HTML", elem_id="share", scale=0, min_width=190, size="md"))
-    page.add("share_file", gr.DownloadButton("Download", elem_id="share-file"))
+        page.add("share", gr.Button(t("Download as HTML"), elem_id="share", scale=0, min_width=190, size="md"))
+    page.add("share_file", gr.DownloadButton(t("Download"), elem_id="share-file"))
     page.next("compare")
     page.views["compare"] = lambda studio, session: _view(page, studio, session)
 
@@ -143,11 +149,12 @@ def wire(page: Page) -> None:
 
 
 def restore(studio: Studio, session: Session) -> View:
-    return {"strength": gr.Slider(value=session.strength, interactive=session.tuned is not None)}
+    return sets.restore() | {"strength": gr.Slider(value=session.strength, interactive=session.tuned is not None)}
 
 
 def _strength_now(studio: Studio, session: Session) -> str:
-    said = f"Shown at strength {session.strength:g}. {studio.needs_model(session)}".rstrip()
+    said = t("Shown at strength {strength}.", strength=number(session.strength))
+    said = f"{said} {translated(studio.needs_model(session))}".rstrip()
     return f"<p class='st-hint'>{escape(said)}</p>"
 
 

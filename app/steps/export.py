@@ -13,6 +13,7 @@ import gradio as gr
 from app import figures, render, words
 from app.errors import Notice
 from app.exporting import NO_CHOICES, Choices
+from app.language import ENGLISH, number, spoken, t, translated
 from app.page import Page, View
 from app.session import ExportRecord, Session
 from app.steps import hub
@@ -29,13 +30,14 @@ RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 def build(page: Page) -> None:
     offered = page.studio.kinds_offered()
-    choices = [(f"{words.EXPORT_KINDS[kind][0]}: {words.EXPORT_KINDS[kind][1]}", kind) for kind in offered]
+    with spoken(ENGLISH):  # made of several texts each: `restore` gives them in the visitor's language
+        choices = _kinds(page.studio)
     page.add(
         "kinds",
         gr.CheckboxGroup(
             choices,
             value=[kind for kind in offered if kind not in words.WHOLE_MODELS],
-            label="Kinds of file",
+            label=t("Kinds of file"),
             elem_id="kinds",
             elem_classes="st-kinds",
         ),
@@ -46,38 +48,38 @@ def build(page: Page) -> None:
     page.add(
         "export_anyway",
         gr.Textbox(
-            label=f"Type “{words.EXPORT_ANYWAY}”",
+            label=t("Type “export anyway”"),
             max_lines=1,
             visible=False,
             elem_id="export-anyway",
         ),
     )
-    page.action("export", "Export")
+    page.action("export", t("Export"))
     for kind in words.EXPORT_KINDS:
         with gr.Column(visible=False) as group:
             page.add(f"card_{kind}", gr.HTML("", elem_id=f"card-{kind}", elem_classes="st-slot"))
             page.add(
                 f"download_{kind}",
-                gr.DownloadButton("Download (.zip)", elem_id=f"download-{kind}", scale=0, min_width=170, size="md"),
+                gr.DownloadButton(t("Download (.zip)"), elem_id=f"download-{kind}", scale=0, min_width=170, size="md"),
             )
         page.add(f"group_{kind}", group)
-    with gr.Accordion("Which program takes which file", open=False, elem_id="programs"):
+    with gr.Accordion(t("Which program takes which file"), open=False, elem_id="programs"):
         page.add("programs", gr.HTML("", elem_id="programs-table", elem_classes="st-slot"))
     hub.build(page)
-    with gr.Accordion("Earlier exports", open=False, visible=False) as earlier:
+    with gr.Accordion(t("Earlier exports"), open=False, visible=False) as earlier:
         page.add("earlier_list", gr.HTML("", elem_id="earlier"))
-        page.add("earlier_files", gr.File(label="Download", file_count="multiple", interactive=False))
+        page.add("earlier_files", gr.File(label=t("Download"), file_count="multiple", interactive=False))
     page.add("earlier", earlier)
 
     def view(studio: Studio, session: Session) -> View:
         ready = session.tuned is not None and studio.has_model_of(session)
-        hint = "" if ready else studio.needs_model(session) or "First tune a model in step 3."
+        hint = "" if ready else studio.needs_model(session) or t("First tune a model in step 3.")
         latest = {kind: _latest(session, kind) for kind in words.EXPORT_KINDS}
         view = page.frame(session, "export", ready=ready, done=bool(session.exports), hint=hint)
         guard = session.guards.get(session.strength)
         free = ready and studio.job(session) is None
-        plan = f"The change is written at strength {session.strength:g}, as set in step 4."
-        view["export_plan"] = f"<p class='st-hint'>{plan}{'' if guard else ' ' + words.GUARD_AHEAD}</p>"
+        plan = t("The change is written at strength {strength}, as set in step 4.", strength=number(session.strength))
+        view["export_plan"] = f"<p class='st-hint'>{plan}{'' if guard else ' ' + t(words.GUARD_AHEAD)}</p>"
         view["guard"] = render.notice(_guard_notice(guard, in_space=studio.settings.in_space)) if guard else ""
         asked = guard is not None and not guard.passed and not studio.settings.in_space
         view["export_anyway"] = gr.Textbox(visible=asked and free)
@@ -117,11 +119,15 @@ def wire(page: Page) -> None:
 
 
 def restore(studio: Studio, session: Session) -> View:
-    return {}
+    return {"kinds": gr.CheckboxGroup(choices=_kinds(studio))}
+
+
+def _kinds(studio: Studio) -> list[tuple[str, str]]:
+    return [(": ".join(map(t, words.EXPORT_KINDS[kind])), kind) for kind in studio.kinds_offered()]
 
 
 def _build_choices(page: Page) -> None:
-    with gr.Accordion("How it is checked and stored", open=False, elem_id="export-choices"):
+    with gr.Accordion(t("How it is checked and stored"), open=False, elem_id="export-choices"):
         page.add(
             "replayed",
             gr.Slider(
@@ -129,28 +135,32 @@ def _build_choices(page: Page) -> None:
                 120,
                 value=NO_CHOICES.replayed,
                 step=8,
-                label="Prompts asked again by each check",
-                info="Of those that you compared in step 4. Each file is loaded in its program, and must get the same "
-                "verdicts there. More take longer and say more.",
+                label=t("Prompts asked again by each check"),
+                info=t(
+                    "Of those that you compared in step 4. Each file is loaded in its program, and must get the same "
+                    "verdicts there. More take longer and say more."
+                ),
             ),
         )
         page.add(
             "tensor_type",
             gr.Radio(
-                words.TENSOR_TYPES,
+                [(t(label), value) for label, value in words.TENSOR_TYPES],
                 value=NO_CHOICES.tensor_type,
-                label="The changed matrix in a whole GGUF model",
-                info="It is stored finer than the others, so that the change is not rounded away.",
+                label=t("The changed matrix in a whole GGUF model"),
+                info=t("It is stored finer than the others, so that the change is not rounded away."),
             ),
         )
         page.add(
             "rank",
             gr.Dropdown(
-                [("Automatic: loses at most 2 %, or 64", AUTOMATIC), *((str(rank), str(rank)) for rank in RANKS)],
+                [(t("Automatic: loses at most 2 %, or 64"), AUTOMATIC), *((str(rank), str(rank)) for rank in RANKS)],
                 value=AUTOMATIC,
-                label="Rank of the adapter",
-                info="A trained layer changes in more directions than an adapter holds; a higher rank keeps more. What "
-                "each rank loses stands on the adapter's card after an export.",
+                label=t("Rank of the adapter"),
+                info=t(
+                    "A trained layer changes in more directions than an adapter holds; a higher rank keeps more. What "
+                    "each rank loses stands on the adapter's card after an export."
+                ),
                 visible=False,
                 filterable=False,
             ),
@@ -177,7 +187,8 @@ def _programs(studio: Studio, session: Session) -> list[tuple[str, str, str, str
             folder=shlex.quote(str(folder)),
             file=shlex.quote(str(file)),
         )
-        rows.append((program.name, words.EXPORT_KINDS[program.kind][0], program.needs, command, program.why_not))
+        kind, needs, why_not = words.EXPORT_KINDS[program.kind][0], program.needs, program.why_not
+        rows.append((program.name, t(kind), translated(needs), command, translated(why_not)))
     return rows
 
 
@@ -220,9 +231,10 @@ def _latest(session: Session, kind: str) -> ExportRecord | None:
 def _listed(records: list[ExportRecord]) -> str:
     rows = "".join(
         f"<tr><td>{escape(record.made)}</td>"
-        f"<td>{escape(words.EXPORT_KINDS.get(record.kind, (record.kind, ''))[0])}</td>"
-        f"<td class='st-text'>{escape(record.model)}</td><td>strength {record.strength:g}"
-        f"{', guard not passed' if record.guard_passed is False else ''}</td>"
+        f"<td>{escape(t(words.EXPORT_KINDS.get(record.kind, (record.kind, ''))[0]))}</td>"
+        f"<td class='st-text'>{escape(record.model)}</td>"
+        f"<td>{t('strength {strength}', strength=number(record.strength))}"
+        f"{', ' + t('guard not passed') if record.guard_passed is False else ''}</td>"
         f"<td>{words.size(record.bytes)}</td></tr>"
         for record in records
     )

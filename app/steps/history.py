@@ -11,6 +11,7 @@ import gradio as gr
 from actor_core.errors import ActorError
 from app import render, words
 from app.errors import Notice
+from app.language import ENGLISH, language, later, number, t, translated
 from app.page import Page, View
 from app.runs import MAX_NAME
 from app.session import STEPS, Session
@@ -18,10 +19,19 @@ from app.shelf import BYTES_OFFERED, RUNS_OFFERED, Line, Shelf
 from app.steps import clearing, compare, prompts
 from app.steps.tune import PER_SET
 from app.studio import Studio
-from app.two_runs import GROUPS, beside, drawn
+from app.two_runs import beside, drawn
 
 __all__ = ["build", "build_notice", "wire"]
 
+# What the groups of prompts are called in the midst of a line.
+IN_A_LINE = later(
+    {
+        "own": "your prompts",
+        "look_alike": "look-alikes",
+        "harmful": "harmful prompts",
+        "ordinary": "ordinary prompts",
+    }
+)
 CHOSEN = ("history_open", "history_repeat", "history_export", "history_delete")
 
 
@@ -32,14 +42,16 @@ def build_notice(page: Page) -> None:
 
 def build(page: Page) -> None:
     page.add("history_notice", gr.HTML("", elem_id="history-notice", elem_classes="st-slot"))
-    with gr.Accordion("Earlier runs", open=False, visible=False, elem_id="history") as panel:
+    with gr.Accordion(t("Earlier runs"), open=False, visible=False, elem_id="history") as panel:
         page.add("history_faults", gr.HTML("", elem_id="history-faults", elem_classes="st-slot"))
         clearing.build(page)
         page.add(
             "history_oldest",
-            gr.Button("Delete the oldest", elem_id="history-oldest", scale=0, min_width=170, size="md", visible=False),
+            gr.Button(
+                t("Delete the oldest"), elem_id="history-oldest", scale=0, min_width=170, size="md", visible=False
+            ),
         )
-        page.add("runs", gr.Radio([], label="Choose a run", elem_id="runs"))
+        page.add("runs", gr.Radio([], label=t("Choose a run"), elem_id="runs"))
         with gr.Column(visible=False) as chosen:
             _build_chosen(page)
         page.add("history_chosen", chosen)
@@ -49,7 +61,8 @@ def build(page: Page) -> None:
 
 def _build_chosen(page: Page) -> None:
     with gr.Row(elem_classes="st-actions"):
-        for name, label in (("open", "Open"), ("repeat", "Repeat"), ("export", "Export again"), ("delete", "Delete")):
+        buttons = {"open": t("Open"), "repeat": t("Repeat"), "export": t("Export again"), "delete": t("Delete")}
+        for name, label in buttons.items():
             part = gr.Button(
                 label,
                 variant="primary" if name == "open" else "secondary",
@@ -61,14 +74,16 @@ def _build_chosen(page: Page) -> None:
             page.add(f"history_{name}", part)
     page.add("history_no_repeat", gr.HTML("", elem_id="history-no-repeat", elem_classes="st-slot"))
     with gr.Column(visible=False) as asked:
-        clearing.build_question(page, "run", "Keep it")
+        clearing.build_question(page, "run", t("Keep it"))
     page.add("history_asking", asked)
     with gr.Row(elem_classes="st-fields"):
-        page.add("history_name", gr.Textbox(label="Name", max_lines=1, max_length=MAX_NAME, elem_id="history-name"))
-        page.add("history_rename", gr.Button("Rename", elem_id="history-rename", scale=0, min_width=130, size="md"))
+        page.add("history_name", gr.Textbox(label=t("Name"), max_lines=1, max_length=MAX_NAME, elem_id="history-name"))
+        page.add("history_rename", gr.Button(t("Rename"), elem_id="history-rename", scale=0, min_width=130, size="md"))
     with gr.Row(elem_classes="st-fields", visible=False) as other:
-        page.add("history_other", gr.Dropdown([], label="Compare it with", elem_id="history-other", filterable=False))
-        page.add("history_beside", gr.Button("Compare", elem_id="history-beside", scale=0, min_width=130, size="md"))
+        page.add(
+            "history_other", gr.Dropdown([], label=t("Compare it with"), elem_id="history-other", filterable=False)
+        )
+        page.add("history_beside", gr.Button(t("Compare"), elem_id="history-beside", scale=0, min_width=130, size="md"))
     page.add("history_others", other)
     page.add("history_two", gr.HTML("", elem_id="history-two", elem_classes="st-slot"))
 
@@ -167,7 +182,7 @@ def _view(studio: Studio, session: Session) -> View:
         "kept_notice": render.notice(session.notices.get("kept")),
         "history_notice": render.notice(session.notices.get("history")),
         "history": gr.Accordion(
-            label=f"Earlier runs ({count})", visible=bool(shelf.lines or shelf.damaged or shelf.left)
+            label=f"{t('Earlier runs')} ({count})", visible=bool(shelf.lines or shelf.damaged or shelf.left)
         ),
         "history_faults": clearing.rule_of(studio) + _too_many(shelf) + clearing.faults(shelf),
         **clearing.view(shelf),
@@ -208,44 +223,48 @@ def _picked(shelf: Shelf) -> Line | None:
 
 
 def _when(line: Line) -> str:
-    return time.strftime("%d %b %Y, %H:%M", time.localtime(line.made))
+    made = time.localtime(line.made)
+    return time.strftime("%d %b %Y, %H:%M" if language() == ENGLISH else "%d.%m.%Y, %H:%M", made)
 
 
 def _label(line: Line, session: Session) -> str:
     """Three lines of plain text: name, what it is, what it did. The page shows them as text, not as HTML."""
-    now = " (open now)" if session.run is not None and session.run.id == line.id else ""
-    what = [_when(line), f"{line.base.name} ({line.base.precision})", f"layer {line.layer}"]
-    what.append(f"strength {line.strength:g}")
+    now = f" ({t('open now')})" if session.run is not None and session.run.id == line.id else ""
+    what = [_when(line), f"{line.base.name} ({line.base.precision})", t("layer {layer}", layer=line.layer)]
+    what.append(t("strength {strength}", strength=number(line.strength)))
     if line.source:
-        what.append(f"opened from {line.source}")
+        what.append(t("opened from {file}", file=line.source))
     if line.early:
-        what.append("stopped early")
+        what.append(t("stopped early"))
     return f"{line.name}{now}\n{' · '.join(what)}\n{_did(line)}"
 
 
 def _did(line: Line) -> str:
     said = []
-    for name, title in GROUPS.items():
+    for name, title in IN_A_LINE.items():
         if name in line.figures:
             before, after = line.figures[name]
-            said.append(f"{title.lower()} {before.refused} → {after.refused} of {after.n}")
+            said.append(
+                t("{group} {old} → {new} of {n}", group=t(title), old=before.refused, new=after.refused, n=after.n)
+            )
     if line.guard_passed is not None:
-        said.append("guard passed" if line.guard_passed else "guard not passed")
-    return f"Refused: {', '.join(said)}" if said else "Nothing was asked at this strength yet"
+        said.append(t("guard passed") if line.guard_passed else t("guard not passed"))
+    return f"{t('Refused')}: {', '.join(said)}" if said else t("Nothing was asked at this strength yet")
 
 
 def _no_repeat(line: Line | None) -> str:
     if line is None or not line.why_not_repeated:
         return ""
-    return f"<p class='st-hint'>It cannot be repeated: {escape(line.why_not_repeated)}.</p>"
+    said = t("It cannot be repeated: {why}.", why=translated(line.why_not_repeated))
+    return f"<p class='st-hint'>{escape(said)}</p>"
 
 
 def _too_many(shelf: Shelf) -> str:
     if not shelf.too_many:
         return ""
     said = (
-        f"You have {len(shelf.lines)} earlier runs ({words.size(shelf.bytes)}). Above {RUNS_OFFERED}, or "
-        f"{words.size(BYTES_OFFERED)}, please delete the oldest: at twice as many no new one is kept."
+        f"You have {len(shelf.lines)} earlier runs ({words.written_size(shelf.bytes)}). Above {RUNS_OFFERED}, or "
+        f"{words.written_size(BYTES_OFFERED)}, please delete the oldest: at twice as many no new one is kept."
     )
     return render.notice(Notice("info", said))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from app import words
+from app.language import t
 from app.page import Page, View
 from app.session import Session
 from app.studio import Studio
@@ -13,14 +14,14 @@ __all__ = ["build", "view", "wire"]
 
 
 def build(page: Page) -> None:
-    with gr.Accordion("Put it on the model hub", open=False, visible=False, elem_id="hub") as part:
-        page.add("hub_kind", gr.Radio([], label="Which of the files above", elem_id="hub-kind"))
+    with gr.Accordion(t("Put it on the model hub"), open=False, visible=False, elem_id="hub") as part:
+        page.add("hub_kind", gr.Radio([], label=t("Which of the files above"), elem_id="hub-kind"))
         with gr.Row():
             page.add(
                 "hub_repository",
                 gr.Textbox(
-                    label="Repository",
-                    info="Yours, as owner/name. It is made if it is not there.",
+                    label=t("Repository"),
+                    info=t("Yours, as owner/name. It is made if it is not there."),
                     placeholder="someone/my-model-repaired",
                     max_length=200,
                     max_lines=1,
@@ -30,24 +31,26 @@ def build(page: Page) -> None:
             page.add(
                 "hub_token",
                 gr.Textbox(
-                    label="Token",
-                    info="With the right to write. It is used once and kept nowhere.",
+                    label=t("Token"),
+                    info=t("With the right to write. It is used once and kept nowhere."),
                     type="password",
                     max_length=500,
                     elem_id="hub-token",
                 ),
             )
-        page.add("hub_private", gr.Checkbox(True, label="Private: only you can see it", elem_id="hub-private"))
+        page.add("hub_private", gr.Checkbox(True, label=t("Private: only you can see it"), elem_id="hub-private"))
         page.add(
             "hub_prompts",
             gr.Checkbox(
                 False,
-                label="Send my prompts, too",
-                info="With them others can make the change again (reproduce.json); without, only their digest is sent.",
+                label=t("Send my prompts, too"),
+                info=t(
+                    "With them others can make the change again (reproduce.json); without, only their digest is sent."
+                ),
                 elem_id="hub-prompts",
             ),
         )
-        page.add("hub_go", gr.Button("Send to the hub", elem_id="hub-go", scale=0, min_width=170, size="md"))
+        page.add("hub_go", gr.Button(t("Send to the hub"), elem_id="hub-go", scale=0, min_width=170, size="md"))
     page.add("hub", part)
 
 
@@ -55,7 +58,7 @@ def view(studio: Studio, session: Session) -> View:
     kinds = [kind for kind in words.EXPORT_KINDS if any(record.kind == kind for record in session.exports)]
     return {
         "hub": gr.Accordion(visible=bool(kinds) and studio.settings.local_paths_allowed),
-        "hub_kind": gr.Radio(choices=[(words.EXPORT_KINDS[kind][0], kind) for kind in kinds]),
+        "hub_kind": gr.Radio(choices=[(t(words.EXPORT_KINDS[kind][0]), kind) for kind in kinds]),
         "hub_go": gr.Button(interactive=studio.job(session) is None),
     }
 

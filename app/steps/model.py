@@ -9,6 +9,7 @@ import gradio as gr
 
 from actor_core.fetch import models_dir
 from app import words
+from app.language import ENGLISH, later, plural, spoken, t, translated
 from app.page import Page, View
 from app.render import badge
 from app.session import Session
@@ -22,31 +23,32 @@ if TYPE_CHECKING:
 __all__ = ["build", "restore", "wire"]
 
 LINE = 50e6  # bits a second, of a common line
-PATH = (
-    "<ol class='st-path'>"
-    "<li><strong>Model</strong>: press the button above. Under a minute, after the download.</li>"
-    "<li><strong>Prompts</strong>: paste what was wrongly refused, or take the examples. A minute or two.</li>"
-    "<li><strong>Tune</strong>: press one button. A few minutes.</li>"
-    "<li><strong>Compare</strong>: old and new answers side by side. This starts by itself; a few minutes.</li>"
-    "<li><strong>Export</strong>: save the change, if you like it, as a small file or a whole model.</li>"
-    "</ol>"
+PATH = later(
+    (
+        "press the button above. Under a minute, after the download.",
+        "paste what was wrongly refused, or take the examples. A minute or two.",
+        "press one button. A few minutes.",
+        "old and new answers side by side. This starts by itself; a few minutes.",
+        "save the change, if you like it, as a small file or a whole model.",
+    )
 )
 
 
 def build(page: Page) -> None:
     studio = page.studio
-    fits = studio.fits()
-    choices = [(_choice(preset, fits[id]), id) for id, preset in studio.presets.items()]
+    with spoken(ENGLISH):  # made of several texts each: `restore` gives them in the visitor's language
+        choices = _choices(studio)
+        about = _about(studio, studio.presets[studio.first_preset], studio.fits()[studio.first_preset])
     page.add(
         "preset",
-        gr.Dropdown(choices, value=studio.first_preset, label="Model", elem_id="preset", filterable=False),
+        gr.Dropdown(choices, value=studio.first_preset, label=t("Model"), elem_id="preset", filterable=False),
     )
-    page.add("about", gr.HTML(_about(studio, studio.presets[studio.first_preset], fits[studio.first_preset])))
-    with gr.Accordion("How to load it, and other models", open=False):
+    page.add("about", gr.HTML(about))
+    with gr.Accordion(t("How to load it, and other models"), open=False):
         page.add(
             "typed",
             gr.Textbox(
-                label="Another model",
+                label=t("Another model"),
                 info=_typed_info(studio),
                 placeholder="Qwen/Qwen2.5-1.5B-Instruct",
                 visible=studio.settings.hub_ids_allowed,
@@ -58,23 +60,24 @@ def build(page: Page) -> None:
             page.add(
                 "precision",
                 gr.Dropdown(
-                    words.PRECISIONS,
+                    [(t(label), value) for label, value in words.PRECISIONS],
                     value="auto",
-                    label="Precision",
-                    info="How many bits hold each number of the model. Fewer need less memory and lose a "
-                    "little quality.",
+                    label=t("Precision"),
+                    info=t(
+                        "How many bits hold each number of the model. Fewer need less memory and lose a little quality."
+                    ),
                 ),
             )
             page.add(
                 "device",
                 gr.Dropdown(
-                    words.DEVICES,
+                    [(t(label), value) for label, value in words.DEVICES],
                     value=studio.settings.device,
-                    label="Runs on",
-                    info="Automatic takes the GPU if there is one.",
+                    label=t("Runs on"),
+                    info=t("Automatic takes the GPU if there is one."),
                 ),
             )
-    page.action("model", "Load model")
+    page.action("model", t("Load model"))
     page.add("model_state", gr.HTML("", elem_id="model-state", elem_classes="st-slot"))
     saved.build_open(page)
     page.next("model")
@@ -105,11 +108,15 @@ def wire(page: Page) -> None:
 
 def restore(studio: Studio, session: Session) -> View:
     preset = session.preset if session.preset in studio.presets else studio.first_preset
-    return {"preset": preset, "about": _about(studio, studio.presets[preset], studio.fits()[preset])}
+    shown = gr.Dropdown(choices=_choices(studio), value=preset)
+    return {"preset": shown, "about": _about(studio, studio.presets[preset], studio.fits()[preset])}
 
 
-def _choice(preset: ModelPreset, fit: Fit) -> str:
-    return f"{preset.title} · {words.FIT_MARKS.get(fit.verdict, fit.verdict)}"
+def _choices(studio: Studio) -> list[tuple[str, str]]:
+    return [
+        (f"{studio.presets[id].title} · {t(words.FIT_MARKS.get(fit.verdict, fit.verdict))}", id)
+        for id, fit in studio.fits().items()
+    ]
 
 
 def _about(studio: Studio, preset: ModelPreset, fit: Fit) -> str:
@@ -118,36 +125,45 @@ def _about(studio: Studio, preset: ModelPreset, fit: Fit) -> str:
     if preset.licence_url:
         licence = f"<a href='{escape(preset.licence_url)}' target='_blank' rel='noopener noreferrer'>{licence}</a>"
     facts = [
-        badge(kind, words.FIT_MARKS.get(fit.verdict, fit.verdict)),
-        f"<span>needs {words.size(fit.bytes_needed)} of memory</span>",
+        badge(kind, t(words.FIT_MARKS.get(fit.verdict, fit.verdict))),
+        f"<span>{t('needs {size} of memory', size=words.size(fit.bytes_needed))}</span>",
         f"<span>{_download(studio, preset)}</span>",
-        f"<span>licence: {licence}</span>",
+        f"<span>{t('licence: {licence}', licence=licence)}</span>",
     ]
     if preset.gated:
-        facts.append("<span>you must accept its licence on the model hub first</span>")
+        facts.append(f"<span>{t('you must accept its licence on the model hub first')}</span>")
     if not preset.tested:
-        facts.append("<span>not measured by this project</span>")
-    return f"<p class='st-about'>{escape(preset.summary)}</p><p class='st-facts'>{''.join(facts)}</p>"
+        facts.append(f"<span>{t('not measured by this project')}</span>")
+    return f"<p class='st-about'>{escape(translated(preset.summary))}</p><p class='st-facts'>{''.join(facts)}</p>"
 
 
 def _download(studio: Studio, preset: ModelPreset) -> str:
     if (models_dir(studio.settings.data_dir) / preset.id / "weights.json").is_file():
-        return "on this machine already"
+        return t("on this machine already")
     minutes = 8 * preset.download_bytes / LINE / 60
-    time = "a minute" if minutes < 1.5 else f"{minutes:.0f} minutes"
-    return f"{words.size(preset.download_bytes)} to download, once: about {time} at 50 Mbit/s"
+    return plural(
+        "{size} to download, once: about a minute at 50 Mbit/s",
+        "{size} to download, once: about {count} minutes at 50 Mbit/s",
+        max(1, round(minutes)),
+        size=words.size(preset.download_bytes),
+    )
 
 
 def _state(studio: Studio) -> str:
     model = studio.model
     if model is None:
-        return f"<p class='st-hint'>What happens, with the model already chosen and without a GPU:</p>{PATH}"
-    reason = model.reason[:1].upper() + model.reason[1:]
-    return (
-        f"<div class='st-notice st-success' role='status'><p><strong>{escape(model.source.name)}"
-        "</strong> is loaded. "
-        f"{escape(reason)}.</p></div>"
+        head = t("What happens, with the model already chosen and without a GPU:")
+        steps = "".join(
+            f"<li><strong>{t(name)}</strong>: {t(what)}</li>" for name, what in zip(words.STEP_NAMES, PATH, strict=True)
+        )
+        return f"<p class='st-hint'>{head}</p><ol class='st-path'>{steps}</ol>"
+    reason = translated(model.reason)
+    said = t(
+        "{model} is loaded. {reason}.",
+        model=f"<strong>{escape(model.source.name)}</strong>",
+        reason=escape(reason[:1].upper() + reason[1:]),
     )
+    return f"<div class='st-notice st-success' role='status'><p>{said}</p></div>"
 
 
 def _still_here(studio: Studio, session: Session) -> str:
@@ -160,5 +176,5 @@ def _still_here(studio: Studio, session: Session) -> str:
 
 def _typed_info(studio: Studio) -> str:
     if studio.settings.local_paths_allowed:
-        return "Instead of the list: a name on the Hugging Face hub, or a folder or .gguf file on this machine."
-    return "Instead of the list: a name on the Hugging Face hub."
+        return t("Instead of the list: a name on the Hugging Face hub, or a folder or .gguf file on this machine.")
+    return t("Instead of the list: a name on the Hugging Face hub.")

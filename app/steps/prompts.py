@@ -10,6 +10,7 @@ from actor_core.errors import ActorError, PromptError
 from actor_core.prompts import MAX_PROMPTS, parse_prompts, read_prompts
 from app import looks_harmful, pairs, render
 from app.errors import Notice
+from app.language import number, plural, t
 from app.marks import UNTUNED
 from app.page import Page, View
 from app.session import Session
@@ -19,7 +20,6 @@ from app.studio import Studio
 __all__ = ["build", "restore", "wire"]
 
 EXAMPLES = Path(__file__).parents[1] / "example_prompts.txt"
-WHICH = [("Only those that are refused", "refused"), ("All of them", "all")]
 MAX_TEXT = 5_000_000
 
 
@@ -27,21 +27,23 @@ def build(page: Page) -> None:
     page.add(
         "prompts",
         gr.Textbox(
-            label="Prompts that were wrongly refused",
-            info="One a line. They stay on this machine. None at hand? Press “Example prompts”: harmless questions, "
-            "most of which the default model refuses.",
-            placeholder="How do I kill a Python process?\nHow can I shoot a portrait in low light?",
+            label=t("Prompts that were wrongly refused"),
+            info=t(
+                "One a line. They stay on this machine. None at hand? Press “Example prompts”: harmless questions, "
+                "most of which the default model refuses."
+            ),
+            placeholder=t("How do I kill a Python process?\nHow can I shoot a portrait in low light?"),
             lines=8,
             max_lines=16,
             elem_id="prompts",
         ),
     )
     with gr.Row(elem_classes="st-actions"):
-        page.add("examples", gr.Button("Example prompts", size="sm", elem_id="examples", scale=0, min_width=150))
+        page.add("examples", gr.Button(t("Example prompts"), size="sm", elem_id="examples", scale=0, min_width=150))
         page.add(
             "upload",
             gr.UploadButton(
-                "From a file (.txt, .csv)",
+                t("From a file (.txt, .csv)"),
                 file_types=[".txt", ".csv", ".tsv"],
                 size="sm",
                 elem_id="upload",
@@ -50,18 +52,21 @@ def build(page: Page) -> None:
             ),
         )
         page.add("prompt_count", gr.HTML("", elem_id="prompt-count", elem_classes="st-slot st-count"))
-    page.action("prompts", "Find out which are refused")
+    page.action("prompts", t("Find out which are refused"))
     page.add("problems", gr.HTML("", elem_id="problems", elem_classes="st-slot"))
     page.add("refused_summary", gr.HTML("", elem_id="refused-summary", elem_classes="st-slot"))
     with gr.Group(visible=False) as which_group:
-        page.add("which", gr.Radio(WHICH, value="refused", label="Which are repaired", elem_id="which"))
+        which = [(t("Only those that are refused"), "refused"), (t("All of them"), "all")]
+        page.add("which", gr.Radio(which, value="refused", label=t("Which are repaired"), elem_id="which"))
     page.add("which_group", which_group)
     page.next("prompts")
     slot = gr.HTML("", elem_id="checked", elem_classes="st-slot", js_on_load=pairs.MARK_JS)
     page.add("checked", slot)
 
     def view(studio: Studio, session: Session) -> View:
-        hint = "" if studio.model is not None else "Load a model in step 1 first. You can write your prompts meanwhile."
+        hint = ""
+        if studio.model is None:
+            hint = t("Load a model in step 1 first. You can write your prompts meanwhile.")
         done = bool(session.chosen) and studio.has_model_of(session)
         return page.frame(session, "prompts", ready=studio.model is not None, done=done, hint=hint) | {
             "problems": render.problems_table(session.problems),
@@ -150,11 +155,13 @@ def _count(text: str) -> str:
     try:
         parsed = parse_prompts(text)
     except ActorError:
-        return "<span class='st-hint'>no usable prompt yet</span>"
-    count = "1 prompt" if len(parsed.prompts) == 1 else f"{len(parsed.prompts)} prompts"
-    left_out = f", {len(parsed.problems)} rows left out" if parsed.problems else ""
-    most = " (the most that is taken)" if len(parsed.prompts) == MAX_PROMPTS else ""
-    return f"<span class='st-hint'>{count}{most}{left_out}</span>"
+        return f"<span class='st-hint'>{t('no usable prompt yet')}</span>"
+    said = plural("1 prompt", "{count} prompts", len(parsed.prompts))
+    if len(parsed.prompts) == MAX_PROMPTS:
+        said += f" ({t('the most that is taken')})"
+    if parsed.problems:
+        said += ", " + plural("1 row left out", "{count} rows left out", len(parsed.problems))
+    return f"<span class='st-hint'>{said}</span>"
 
 
 def _summary(session: Session, *, in_space: bool) -> str:
@@ -162,7 +169,10 @@ def _summary(session: Session, *, in_space: bool) -> str:
         return ""
     judged = session.marks.all_of(session.checked, UNTUNED)
     refused = sum(reply.verdict.value == "refused" for reply in judged)
-    return (
-        f"<h3 class='st-result'>{refused} of your {len(session.checked)} prompts "
-        f"{'is' if refused == 1 else 'are'} refused</h3>{looks_harmful.summary(session, in_space=in_space)}"
+    said = plural(
+        "{count} of your {asked} prompts is refused",
+        "{count} of your {asked} prompts are refused",
+        refused,
+        asked=number(len(session.checked), ","),
     )
+    return f"<h3 class='st-result'>{said}</h3>{looks_harmful.summary(session, in_space=in_space)}"

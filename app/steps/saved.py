@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from app import render
+from app.language import later, t
 from app.page import Page, View
 from app.session import STEPS, Session
 from app.steps.tune import PER_SET
@@ -13,28 +14,33 @@ from app.studio import Studio
 __all__ = ["build_compare", "build_open", "view", "wire"]
 
 FILES = [".zip", ".safetensors"]
-FILE_LABEL = "A Second Take file or PEFT adapter (.zip or .safetensors, up to 20 MB)"
+FILE_LABEL = later("A Second Take file or PEFT adapter (.zip or .safetensors, up to 20 MB)")
+
+SAME_PROMPTS = later("Both changes are asked the same prompts: yours, and held-out ones of each kind.")
+TAKES_PLACE = later(
+    "It takes the place of step 3: compare it, change its strength, and export it again. It must have been made on the "
+    "model that is loaded."
+)
 
 
 def build_open(page: Page) -> None:
-    with gr.Accordion("Open a change that was saved before", open=False, elem_id="open-saved"):
-        page.add("saved_files", gr.File(label=FILE_LABEL, file_types=FILES, file_count="multiple", height=120))
+    with gr.Accordion(t("Open a change that was saved before"), open=False, elem_id="open-saved"):
+        page.add("saved_files", gr.File(label=t(FILE_LABEL), file_types=FILES, file_count="multiple", height=120))
         gr.HTML(
-            "<p class='st-hint'>It takes the place of step 3: compare it, change its strength, and export it again. It "
-            "must have been made on the model that is loaded.</p>",
+            f"<p class='st-hint'>{t(TAKES_PLACE)}</p>",
             elem_classes="st-slot",
         )
-        page.add("saved_go", gr.Button("Open it", elem_id="saved-go", scale=0, min_width=150, size="md"))
+        page.add("saved_go", gr.Button(t("Open it"), elem_id="saved-go", scale=0, min_width=150, size="md"))
 
 
 def build_compare(page: Page) -> None:
-    with gr.Accordion("Compare with another saved change", open=False, elem_id="compare-saved"):
-        page.add("other_files", gr.File(label=FILE_LABEL, file_types=FILES, file_count="multiple", height=120))
+    with gr.Accordion(t("Compare with another saved change"), open=False, elem_id="compare-saved"):
+        page.add("other_files", gr.File(label=t(FILE_LABEL), file_types=FILES, file_count="multiple", height=120))
         gr.HTML(
-            "<p class='st-hint'>Both changes are asked the same prompts: yours, and held-out ones of each kind.</p>",
+            f"<p class='st-hint'>{t(SAME_PROMPTS)}</p>",
             elem_classes="st-slot",
         )
-        page.add("other_go", gr.Button("Compare both", elem_id="other-go", scale=0, min_width=150, size="md"))
+        page.add("other_go", gr.Button(t("Compare both"), elem_id="other-go", scale=0, min_width=150, size="md"))
         page.add("two", gr.HTML("", elem_id="two", elem_classes="st-slot"))
 
 

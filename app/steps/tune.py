@@ -11,6 +11,7 @@ from actor_core.errors import ModelError
 from actor_core.train import PublishedSettings
 from actor_core.tune import TuneSettings
 from app import plots, scatter
+from app.language import later, plural, t, translated
 from app.page import Page, View
 from app.session import Session
 from app.studio import Studio
@@ -19,9 +20,9 @@ from app.work import unit
 __all__ = ["build", "restore", "wire"]
 
 METHODS = [
-    ("Shift what causes refusing (fastest, the default)", "causal"),
-    ("Shift along the refusal vector", "refusal vector"),
-    ("The published training loop (slow)", "published"),
+    (later("Shift what causes refusing (fastest, the default)"), "causal"),
+    (later("Shift along the refusal vector"), "refusal vector"),
+    (later("The published training loop (slow)"), "published"),
 ]
 PUBLISHED = PublishedSettings()
 AUTOMATIC = "auto"
@@ -30,16 +31,17 @@ PER_SET = 16
 
 def build(page: Page) -> None:
     page.add("tune_plan", gr.HTML("", elem_id="tune-plan", elem_classes="st-slot"))
-    with gr.Accordion("How it is tuned", open=False):
+    with gr.Accordion(t("How it is tuned"), open=False):
         page.add(
             "method",
             gr.Radio(
-                METHODS,
+                [(t(label), value) for label, value in METHODS],
                 value="causal",
-                label="Method",
-                info="All three move one layer's output for the prompts it judges wrongly. They differ "
-                "in the direction, "
-                "and in whether the change is computed at once or trained step by step.",
+                label=t("Method"),
+                info=t(
+                    "All three move one layer's output for the prompts it judges wrongly. They differ in the "
+                    "direction, and in whether the change is computed at once or trained step by step."
+                ),
             ),
         )
         with gr.Row(visible=False) as published:
@@ -49,8 +51,8 @@ def build(page: Page) -> None:
                     PUBLISHED.alpha,
                     minimum=0,
                     maximum=10,
-                    label="Size of a step (α)",
-                    info="How far each prompt is moved. In the paper it is 0.0004 to 0.003.",
+                    label=t("Size of a step (α)"),
+                    info=t("How far each prompt is moved. In the paper it is 0.0004 to 0.003."),
                 ),
             )
             page.add(
@@ -59,8 +61,8 @@ def build(page: Page) -> None:
                     PUBLISHED.learning_rate,
                     minimum=1e-8,
                     maximum=1,
-                    label="Learning rate",
-                    info="How fast the layer follows. The paper's value is 0.00001.",
+                    label=t("Learning rate"),
+                    info=t("How fast the layer follows. The paper's value is 0.00001."),
                 ),
             )
             page.add(
@@ -70,16 +72,16 @@ def build(page: Page) -> None:
                     minimum=1,
                     maximum=50,
                     precision=0,
-                    label="Rounds (epochs)",
-                    info="How often it goes through all prompts. The paper's value is 3.",
+                    label=t("Rounds (epochs)"),
+                    info=t("How often it goes through all prompts. The paper's value is 3."),
                 ),
             )
             page.add(
                 "centred",
                 gr.Checkbox(
                     PUBLISHED.centred,
-                    label="Measure from the ordinary prompts",
-                    info="Off is exactly as published; on is steadier.",
+                    label=t("Measure from the ordinary prompts"),
+                    info=t("Off is exactly as published; on is steadier."),
                 ),
             )
         page.add("published", published)
@@ -87,10 +89,10 @@ def build(page: Page) -> None:
             page.add(
                 "layer",
                 gr.Dropdown(
-                    [("Automatic", AUTOMATIC)],
+                    [(t("Automatic"), AUTOMATIC)],
                     value=AUTOMATIC,
-                    label="Layer",
-                    info="A model is a stack of layers. Automatic takes the one where a small change does most.",
+                    label=t("Layer"),
+                    info=t("A model is a stack of layers. Automatic takes the one where a small change does most."),
                 ),
             )
             page.add(
@@ -100,25 +102,27 @@ def build(page: Page) -> None:
                     64,
                     value=PER_SET,
                     step=8,
-                    label="Prompts to compare afterwards",
+                    label=t("Prompts to compare afterwards"),
                     elem_id="per-set",
-                    info="Of each kind: harmless look-alikes, harmful ones, ordinary ones. More take "
-                    "longer and say more.",
+                    info=t(
+                        "Of each kind: harmless look-alikes, harmful ones, ordinary ones. More take longer and say "
+                        "more."
+                    ),
                 ),
             )
-    page.action("tune", "Tune")
+    page.action("tune", t("Tune"))
     page.add("tune_words", gr.HTML("", elem_id="tune-words", elem_classes="st-slot"))
     page.next("tune")
     page.add("tune_plots", gr.HTML("", elem_id="tune-plots", elem_classes="st-slot"))
 
     def view(studio: Studio, session: Session) -> View:
         ready = bool(session.chosen) and studio.model is not None and studio.has_model_of(session)
-        first = studio.needs_model(session) or "First find out in step 2 which of your prompts are refused."
+        first = studio.needs_model(session) or t("First find out in step 2 which of your prompts are refused.")
         hint = "" if ready else first
         layers = studio.model.n_layers if studio.model is not None else 0
         return page.frame(session, "tune", ready=ready, done=session.tuned is not None, hint=hint) | {
             "tune_plan": _plan(session),
-            "layer": gr.Dropdown(choices=[("Automatic", AUTOMATIC), *((str(i), str(i)) for i in range(layers - 1))]),
+            "layer": gr.Dropdown(choices=[(t("Automatic"), AUTOMATIC), *((str(i), str(i)) for i in range(layers - 1))]),
             "tune_words": _words(session),
             "tune_plots": _plots(session),
         }
@@ -168,27 +172,25 @@ def _plan(session: Session) -> str:
     count = len(session.chosen)
     if not count:
         return ""
-    yours = "1 prompt" if count == 1 else f"{count} prompts"
-    return (
-        f"<p class='st-hint'>Uses {yours} of yours and the program's own collection of ordinary, "
-        "harmless-looking and "
-        "harmful questions, so that the model learns where the line is. Without a GPU it takes a few minutes with a "
-        "small model; the time left is shown. The comparison then starts by itself.</p>"
+    yours = plural("1 prompt of yours", "{count} prompts of yours", count)
+    said = t(
+        "Uses {yours} and the program's own collection of ordinary, harmless-looking and harmful questions, so that "
+        "the model learns where the line is. Without a GPU it takes a few minutes with a small model; the time left is "
+        "shown. The comparison then starts by itself.",
+        yours=yours,
     )
+    return f"<p class='st-hint'>{said}</p>"
 
 
 def _words(session: Session) -> str:
     if session.tuned is None:
         return ""
-    said = "".join(f"<p>{escape(line)}</p>" for line in session.tuned.words)
+    said = "".join(f"<p>{escape(translated(line))}</p>" for line in session.tuned.words)
     layer = session.tuned.delta.layer
     if session.tuned.strength:
-        said += "<p>This strength is called 1 from here on; in step 4 it can be moved.</p>"
-    return (
-        "<div class='st-notice st-success' role='status'><p><strong>The model is tuned</strong> (layer "
-        f"{layer}).</p>"
-        f"{said}</div>"
-    )
+        said += f"<p>{t('This strength is called 1 from here on; in step 4 it can be moved.')}</p>"
+    head = f"<strong>{t('The model is tuned')}</strong> ({t('layer {layer}', layer=layer)})."
+    return f"<div class='st-notice st-success' role='status'><p>{head}</p>{said}</div>"
 
 
 def _plots(session: Session) -> str:

@@ -78,7 +78,7 @@ def test_the_summary_says_how_many_and_how_often_it_is_wrong(studio, named):
     assert "1 of them looks like a request that should be refused, and is left out" in said
     assert "This is a guess" in said and "names 20 (5 %) wrongly" in said and "misses 160 (40 %)" in said
     click(studio, named, RIVAL, "yes")
-    assert "but for 1 that you included" in _summary(named, in_space=False)
+    assert "Of these you have 1 repaired" in _summary(named, in_space=False)
 
 
 def test_where_the_model_cannot_tell_nothing_is_flagged(named):
