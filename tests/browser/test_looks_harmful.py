@@ -65,7 +65,7 @@ def test_one_click_includes_it_and_the_keyboard_takes_that_back(page):
     page.get_by_role("button", name=words.INCLUDE).click()
     wait_until(lambda: repaired(page), 20, "the prompt to be included", listed(page).inner_text)
     assert words.LOOKS_HARMFUL_INCLUDED in listed(page).inner_text()
-    assert "but for 1 that you included" in page.inner_text("#looks-harmful")
+    assert "Of these you have 1 repaired" in page.inner_text("#looks-harmful")
     page.get_by_role("button", name=words.LEAVE_OUT).press("Enter")
     wait_until(lambda: not repaired(page), 20, "the prompt to be left out again", listed(page).inner_text)
 
