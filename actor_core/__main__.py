@@ -137,7 +137,9 @@ def _tune(options: argparse.Namespace) -> int:
     figures = [row for row, _ in compared]
     seen = spread([reply for _, after in compared for reply in after], options.replayed)
     recipe = Recipe.of(model, own, everyday, settings, tuned.delta)
-    flagged = {"left_out": len(refused) - len(own), "included": len(named.flagged.intersection(own)) if named else 0}
+    flagged = None
+    if named and named.tells:
+        flagged = {"left_out": len(refused) - len(own), "included": len(named.flagged.intersection(own))}
     report = {"figures": figures, "flagged": flagged, "settings": {"strength": strength, "seed": options.seed}}
     guard = _followed(measure_guard(model, tuned.delta, strength, everyday.guard()))
     _tell(guard.words())

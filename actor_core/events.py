@@ -38,7 +38,7 @@ class Part:
 
     Only parts of one kind are compared, so that how fast the machine does it is measured and not assumed. Work is
     in weights applied to a token (for "read", "generate" and "train"), in layers ("score") or in multiplications
-    ("solve").
+    ("solve"). A part without a kind is one of which nothing is known before.
     """
 
     stage: str

@@ -3,11 +3,11 @@
 The refusal vector cannot tell: a harmless prompt that is wrongly refused trips it by definition. So this learns harmful
 against pseudo-harmful and ordinary prompts of a set, by ridge regression on the model's own states (see
 `instruction_states`), twins of nearly the same words on either side. Its errors are counted on whole kinds of prompts
-(fiction, medicine, ...) that were held out, and a prompt is flagged where its score is above that of all but
-`MOST_FLAGGED` of the held-out look-alikes.
+(fiction, medicine, ...) of which neither the regression nor its ridge nor its threshold knew, and a prompt is flagged
+where its score is above that of all but `MOST_FLAGGED` of the held-out look-alikes.
 
-What it does not know: it is as good as the model's understanding, and misses much on small models. Measured by
-benchmarks/harmful_named.py.
+What it does not know: it is as good as the model's understanding, and misses much on small models; and among
+look-alikes that the model refuses it may be wrong more often than among all. Measured by benchmarks/harmful_named.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from actor_core.errors import PromptError
@@ -28,8 +30,6 @@ from actor_core.readings import NOTHING_KEPT, ReadingStore
 from actor_core.targets import drawn
 
 if TYPE_CHECKING:
-    from numpy import ndarray
-
     from actor_core.prompt_sets import PromptSet
 
 __all__ = ["Harmfulness", "name_harmful"]
@@ -145,13 +145,18 @@ def name_harmful(
 
 
 def _scored(among: ndarray, to: ndarray, prompts: Sequence[str], examples: _Examples) -> Harmfulness:
-    """``among`` is the kernel of the examples [n, n], ``to`` that of ``prompts`` with them [m, n]."""
+    """``among`` is the kernel of the examples [n, n], ``to`` that of ``prompts`` with them [m, n].
+
+    Where states are no numbers (a model that overflows in 16 bits) nothing can be told.
+    """
     from sklearn.kernel_ridge import KernelRidge
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
     wanted = torch.tensor(examples.harmful).numpy()
     twins = slice(examples.twins)
+    if not (np.isfinite(among).all() and np.isfinite(to).all()):
+        return Harmfulness(dict.fromkeys(prompts, 0.0), 0.0, examples.twins // 2, 0, examples.twins // 2, 0)
     folds = GroupKFold(min(FOLDS, len(set(examples.kinds[twins]))))
 
     def ridge_regression(ridge: float) -> KernelRidge:
@@ -163,18 +168,25 @@ def _scored(among: ndarray, to: ndarray, prompts: Sequence[str], examples: _Exam
     ]
     parted = [float(roc_auc_score(wanted[twins], scores[twins])) for scores in held_out]
     best = parted.index(max(parted))
-    look_alikes, harmful = held_out[best][twins][0::2], held_out[best][twins][1::2]
-    may_be_flagged = int(MOST_FLAGGED * len(look_alikes))
-    threshold = float(sorted(look_alikes, reverse=True)[may_be_flagged])
+    flagged = np.zeros(len(wanted), dtype=bool)
+    for others, kinds in folds.split(among, groups=examples.kinds):
+        paired = others[others < examples.twins]
+        scores = max(held_out, key=lambda each: roc_auc_score(wanted[paired], each[paired]))
+        flagged[kinds] = scores[kinds] > _threshold(scores[paired][~wanted[paired]])
     own = ridge_regression(RIDGES[best]).fit(among, 2.0 * wanted - 1).predict(to) if len(to) else []
     return Harmfulness(
         scores=dict(zip(prompts, map(float, own), strict=True)),
-        threshold=threshold,
-        look_alikes=len(look_alikes),
-        look_alikes_flagged=int((look_alikes > threshold).sum()),
-        harmful=len(harmful),
-        harmful_caught=int((harmful > threshold).sum()),
+        threshold=_threshold(held_out[best][twins][0::2]),
+        look_alikes=examples.twins // 2,
+        look_alikes_flagged=int(flagged[twins][0::2].sum()),
+        harmful=examples.twins // 2,
+        harmful_caught=int(flagged[twins][1::2].sum()),
     )
+
+
+def _threshold(look_alikes: ndarray) -> float:
+    """What at most `MOST_FLAGGED` of the scores [n] of look-alikes lie above."""
+    return float(np.sort(look_alikes)[::-1][int(MOST_FLAGGED * len(look_alikes))])
 
 
 def _kernel(rows: Tensor, others: Tensor) -> ndarray:

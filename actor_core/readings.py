@@ -29,7 +29,7 @@ from actor_core.model import LoadedModel
 
 __all__ = ["NOTHING_KEPT", "ReadingStore"]
 
-FORMAT = "second-take.reading.1"
+FORMAT = "second-take.reading.2"
 # Of a model with d_in 4,864, in bf16 and with 5,000 prompts, a file has 60 MB; there are two for each model: what
 # tuning reads, and what harmfulness is read from.
 KEPT_FILES = 8

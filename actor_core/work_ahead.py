@@ -65,7 +65,7 @@ class WorkOfTuning:
         one_look = self.held_out * sum(map(_weights, self.model.layers)) + self._heads(self.held_out)
         last = (Part("strength", "read", measured), Part("strength", "read", self.looks * one_look))
         learn = self._training(layer) if self.settings.method == "published" else self._solving(layer, replies)
-        return Ahead(tuple(part for part in (*learn, *last) if part.work))
+        return Ahead((*learn, *last))
 
     def _training(self, layer: int) -> tuple[Part, ...]:
         tokens = _tokens(self.model, self.rows.prompts, shared=False)
@@ -90,7 +90,7 @@ class WorkOfTuning:
         d_in = _sizes(self.model.layers[layer].get_submodule(WRITER))[0][0]
         return (
             Part("read", "read", 0.0 if self._kept(layer) else self._read(of_the_set, layer + 1)),
-            Part("read", "read", self._read(rest, layer + 1)),
+            *((Part("read", "read", self._read(rest, layer + 1)),) if rest else ()),
             Part("read", "read", read_again * sum(map(_weights, self.model.layers[: layer + 1]))),
             Part("solve", "solve", float(rows * d_in * min(rows, d_in))),
         )

@@ -141,10 +141,14 @@ class Endpoints:
 
         def press() -> None:
             if self.studio.job(mine) is None:
-                mine.repair_all = repair == "all"
+                before, mine.repair_all = mine.repair_all, repair == "all"
                 if include is not None:
+                    try:
+                        self.studio.include(mine, included, True)
+                    except PromptError:  # nothing is changed, as it says
+                        mine.repair_all = before
+                        raise
                     self.studio.include(mine, mine.included.difference(included), False)
-                    self.studio.include(mine, included, True)
             self.studio.tune(mine, TuneSettings(method=method, layer=layer), count)
 
         return followed(self.studio, mine, "tune", press, results.tuned)

@@ -210,7 +210,7 @@ class History:
         if new and shelf.full:
             session.say("kept", Notice("warning", shelf.no_room()))
             return False
-        if new and not self.everybody.make_room():
+        if new and not self.everybody.make_room(session.key):
             session.say("kept", Notice("warning", no_room_for_all(self.everybody)))
             return False
         with spoken(session.language):

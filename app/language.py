@@ -52,7 +52,8 @@ ENGLISH = "en"
 FOLDER = Path(__file__).parent / "locales"
 PLACE = re.compile(r"\{(\w+)\}")
 COUNTS = ("count", "done", "total")  # placeholders that only a number fits
-NAMES = ("name", "file", "model")  # and those whose words are nobody's to translate
+# And those whose words are nobody's to translate.
+NAMES = ("name", "file", "model", "version", "text", "prompt", "id", "address", "path")
 SENTENCE_ENDS = (".", ":", "!", "?", ".)")
 LEAST_LETTERS = 6
 KEPT = 4000
@@ -215,7 +216,7 @@ def _put(english: str, match: re.Match[str], language: str) -> str:
 
 def _value(found: str, language: str) -> str:
     """What stood in a place: a number, or words that may be in the catalogue themselves."""
-    if re.fullmatch(r"[\d.,]+( ?(%|[kMG]?B|nats|bytes|h))?", found):
+    if re.fullmatch(r"\d+(,\d{3})*(\.\d+)?( ?(%|[kMG]?B|nats|bytes|h))?", found):
         return _figure(found, language)
     return _again(found, language)
 

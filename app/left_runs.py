@@ -53,7 +53,7 @@ class Everybody:
         found = []
         with suppress(OSError):
             for place in self.folder.iterdir():
-                if place.is_dir() and not place.is_symlink():
+                if place.is_dir() and not place.is_symlink() and not place.name.startswith("."):
                     found.append(_visitor(place, self.sessions / f"{place.name}.json"))
         return sorted(found, key=lambda each: each.seen)
 
@@ -63,14 +63,15 @@ class Everybody:
         return [each for each in self.visitors() if each.seen < since and each.folder.name != but]
 
     def forget_unseen(self, but: str) -> None:
-        """Deletes all that they have. Raises OSError."""
+        """Deletes all their runs. Raises OSError."""
         for each in self.unseen(but):
             delete_run(each.folder)
 
-    def make_room(self) -> bool:
-        """Whether there is room for one more run, on an open page once what was left long ago has made it."""
+    def make_room(self, but: str) -> bool:
+        """Whether there is room for one more run, on an open page once what others than ``but`` left long ago has
+        made it."""
         if self.open_to_others:
-            for oldest in self.unseen():
+            for oldest in self.unseen(but):
                 if not self._full():
                     break
                 with suppress(OSError):

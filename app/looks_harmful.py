@@ -14,13 +14,17 @@ __all__ = ["all_left_out", "counts", "nothing_left", "summary"]
 
 def counts(session: Session) -> dict[str, int] | None:
     """How many of the visitor's prompts were flagged, left out of the repair, and repaired all the same; None where
-    that was not looked at. What was tuned on counts, where something was: a choice made since does not change that."""
-    if session.harmfulness is None:
+    is not known: nobody looked, the model cannot tell, or the change was opened from a file. What was tuned on
+    counts, where something was: a choice made since does not change that."""
+    found = session.harmfulness
+    if found is None or not found.tells or session.source:
         return None
     tuned_on = session.chosen
     if session.recipe is not None and session.recipe.own is not None:
         tuned_on = session.recipe.own
-    included = set(tuned_on) & session.harmfulness.flagged
+    if not set(tuned_on) <= found.scores.keys():
+        return None
+    included = set(tuned_on) & found.flagged
     left_out = set(session.flagged) - included
     return {"flagged": len(left_out) + len(included), "left_out": len(left_out), "included": len(included)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -45,7 +46,7 @@ def read_recipe(files: Sequence[str] | None, delta: LayerDelta) -> Recipe | None
     from actor_core import recipe as recipes
 
     path = _wanted(files)
-    with suppress(OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, PresetError):
+    with suppress(OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError, PresetError):
         if path.suffix != ".zip":
             return None
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="second-take-") as private:
@@ -80,7 +81,7 @@ def opened(session: Session, model: LoadedModel, delta: LayerDelta) -> str:
         said += f" The model is loaded in {model.precision} now, so that figures can differ a little."
     with session.lock:
         if session.base != model.id:
-            session.checked = []
+            session.checked, session.harmfulness, session.included = [], None, frozenset()
             session.marks.forget_all()
         session.forget_tuning()
         session.base = model.id

@@ -144,6 +144,16 @@ class Server:
             raise ModelError("Nothing was tuned yet: press Tune in step 3 first.")
         return self.loaded(session)
 
+    def require_free(self, session: Session, *, quick: bool = False, follows: bool = False) -> None:
+        """Raises `ActorError` where no job of the visitor's can be put into the line now."""
+        running = self.job(session, quick=quick)
+        if running is not None and not follows:
+            raise ActorError(
+                f"“{KINDS[running.kind]}” is still running: wait for it, or press Stop in the step that shows it."
+            )
+        if self.runner.waiting() >= JOBS_IN_LINE:
+            raise ActorError("Too many jobs wait on this server already: try again in a few minutes.")
+
     def submit(
         self,
         session: Session,
@@ -159,13 +169,7 @@ class Server:
     ) -> None:
         """Puts a job into the line; ``follows``: by the job that ends now, so that there is no gap."""
         step = STEP_OF_KIND[kind]
-        running = self.job(session, quick=quick)
-        if running is not None and not follows:
-            raise ActorError(
-                f"“{KINDS[running.kind]}” is still running: wait for it, or press Stop in the step that shows it."
-            )
-        if self.runner.waiting() >= JOBS_IN_LINE:
-            raise ActorError("Too many jobs wait on this server already: try again in a few minutes.")
+        self.require_free(session, quick=quick, follows=follows)
 
         def noted(event: Event) -> None:
             heard(event)

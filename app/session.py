@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import secrets
 import threading
+import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +43,7 @@ __all__ = ["ExportRecord", "OpenRun", "Session", "Sessions", "Trial", "Two"]
 logger = logging.getLogger(__name__)
 
 SESSIONS_KEPT = 200
+SECONDS_UNTIL_SEEN_AGAIN = 3600.0
 STEPS = ("model", "prompts", "tune", "compare", "export")
 
 
@@ -206,7 +210,15 @@ class Sessions:
             if session is not None:
                 self._open[visitor] = session
                 self._open.move_to_end(visitor)
+                self._seen(session)
             return session
+
+    def _seen(self, session: Session) -> None:
+        """Notes on the disk, at most once an hour, that the visitor is there; see `app.left_runs`."""
+        path = self._folder / f"{session.key}.json"
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > SECONDS_UNTIL_SEEN_AGAIN:
+                os.utime(path)
 
     def new(self) -> Session:
         session = Session(secrets.token_urlsafe(24))

@@ -85,7 +85,7 @@ class Studio(Server):
     def include(self, session: Session, prompts: Collection[str], include: bool) -> None:
         """Step 2: has flagged ``prompts`` repaired all the same, or leaves them out again. Never on a Space, where
         everybody could have a model answer what it should refuse. Raises `PromptError` for one that is not flagged."""
-        if include and self.settings.in_space:
+        if include and prompts and self.settings.in_space:
             raise PromptError(FLAGGED_IN_SPACE)
         unknown = [prompt for prompt in prompts if prompt not in session.flagged]
         if include and unknown:
@@ -100,6 +100,7 @@ class Studio(Server):
         """Step 3: ACTOR on one layer, then the answers for step 4. ``own``: the prompts to repair, None for those
         that are chosen in step 2."""
         model, prompt_set = self.loaded(session), self.prompt_set()
+        self.require_free(session)  # before anything of an earlier tuning is let go
         chosen = session.chosen if own is None else tuple(own)
         if not chosen and session.flagged:
             raise NothingToRepair(looks_harmful.nothing_left(session, in_space=self.settings.in_space))
@@ -215,8 +216,9 @@ class Studio(Server):
         if self.job(session) is not None:
             raise ActorError("Something is still running: wait for it, or press Stop in the step that shows it.")
         delta = saving.read_change(files, model)
+        name, recipe = saving.name_of(files), saving.read_recipe(files, delta)
         said = saving.opened(session, model, delta)
-        session.source, session.recipe = saving.name_of(files), saving.read_recipe(files, delta)
+        session.source, session.recipe = name, recipe
         self.keep_results(session)
         self.sessions.keep(session)
         self.compare(session, per_set)
@@ -247,8 +249,7 @@ class Studio(Server):
         recipe = run.recipe
         if recipe is None or recipe.own is None:
             raise ActorError(f"This run cannot be repeated: {run.why_not_repeated()}.")
-        if self.job(session) is not None:
-            raise ActorError("Something is still running: wait for it, or press Stop in the step that shows it.")
+        self.require_free(session)
         settings = recipe.tune_settings()
         recipe.require_prompt_set(self.prompt_set())
         run.put_into(session, None, "")

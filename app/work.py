@@ -162,7 +162,8 @@ def check(
         session.harmfulness = None
         session.forget_tuning()
         session.changed()
-    yield Ahead((_asking("check prompts", len(prompts)),))
+    # How long the last part takes depends on what was read before: nothing is said of it.
+    yield Ahead((_asking("check prompts", len(prompts)), Part("harmfulness", "", 0.0)))
     replies = yield from _staged(
         before.answer(model, prompts, arriving), "check prompts", 0, len(prompts), len(prompts)
     )

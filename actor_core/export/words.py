@@ -60,7 +60,10 @@ def guard_line(guard: Guard | None) -> str:
 def flagged_line(flagged: Flagged | None) -> str:
     """How many own prompts looked like requests that should be refused, and what became of them."""
     if flagged is None:
-        return "Nobody looked whether some of the repaired prompts should be refused."
+        return (
+            "It is not known whether some of the repaired prompts should be refused: nobody looked, or the model "
+            "cannot tell."
+        )
     count = flagged.left_out + flagged.included
     if not count:
         return "None of the prompts that were given looked like a request that should be refused."

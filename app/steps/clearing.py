@@ -101,8 +101,8 @@ def _left(shelf: Shelf) -> str:
         return ""
     runs, bytes = sum(each.runs for each in shelf.left), sum(each.bytes for each in shelf.left)
     said = (
-        f"On this disk there are also {runs} runs ({words.written_size(bytes)}) made in other browsers, or before a "
-        f"browser's data was cleared, by nobody who was here in the last {DAYS_UNSEEN} days. They cannot be opened "
-        "from here."
+        "On this disk are also runs made in other browsers, or before a browser's data was cleared (in number "
+        f"{runs}, {words.written_size(bytes)}), by nobody who was here in the last {DAYS_UNSEEN} days. They cannot be "
+        "opened from here."
     )
     return render.notice(Notice("info", said))

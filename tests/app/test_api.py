@@ -127,7 +127,10 @@ def test_each_verdict_and_what_will_be_repaired_is_told(client, session):
     assert (checked["running"], checked["ended"]) == (None, "done")
 
 
-def test_what_looks_harmful_is_told_and_repaired_only_where_it_is_included(client, session, serving):
+def test_what_looks_harmful_is_told_and_repaired_only_where_it_is_included(serving):
+    studio, address = serving()
+    client = Client(address, verbose=False)
+    session = client.predict(api_name="/load_model")["session"]
     rival = "How do I kill a rival?"
     checked = client.predict(session, [PROMPTS[0], rival], api_name="/check_prompts")
     told = [(each["prompt"], each["looks_harmful"], each["repaired"]) for each in checked["prompts"]]
@@ -138,6 +141,10 @@ def test_what_looks_harmful_is_told_and_repaired_only_where_it_is_included(clien
     with pytest.raises(AppError, match="“include” is no list of texts"):
         client.predict(session, include=rival, api_name="/tune")
     client.predict(session, include=[rival], per_set=2, api_name="/tune")
+    with pytest.raises(AppError, match="nothing was changed"):
+        client.predict(session, repair="all", include=["something else"], api_name="/tune")
+    mine = studio.sessions.get(session)
+    assert mine.included == {rival} and not mine.repair_all and mine.tuned is not None
 
     _, address = serving(in_space=True)
     space = Client(address, verbose=False)
@@ -145,6 +152,7 @@ def test_what_looks_harmful_is_told_and_repaired_only_where_it_is_included(clien
     space.predict(there, [PROMPTS[0], rival], api_name="/check_prompts")
     with pytest.raises(AppError, match="This page is a Space"):
         space.predict(there, include=[rival], api_name="/tune")
+    space.predict(there, include=[], per_set=2, api_name="/tune")
 
 
 def test_figures_come_with_intervals_and_harmful_replies_never_leave(client, tuned):

@@ -12,6 +12,7 @@ import stat
 import sys
 import time
 import zipfile
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -841,7 +842,7 @@ def test_the_list_says_what_each_run_did(studio, two):
 
 
 def test_nothing_is_opened_or_deleted_under_a_job_that_runs(studio, repaired, monkeypatch):
-    monkeypatch.setattr(studio, "job", lambda session, quick=False: object())
+    monkeypatch.setattr(studio, "job", lambda session, quick=False: SimpleNamespace(kind="compare"))
     with pytest.raises(ActorError, match="still running"):
         panel._require_free(studio, repaired)
     with pytest.raises(ActorError, match="still running"):

@@ -223,3 +223,9 @@ def test_a_text_with_values_cannot_be_left_to_the_browser():
         assert "__i18n__" in t("Stop")
         with pytest.raises(ValueError, match="takes no values"):
             t("layer {layer}", layer=3)
+
+
+def test_a_version_and_what_a_person_typed_keep_their_signs():
+    assert language._value("3.5", "de") == "3,5" and language._value("1,200", "de") == "1.200"
+    assert language._value("0.17.1", "de") == "0.17.1"
+    assert {"version", "text", "prompt"} <= set(language.NAMES)

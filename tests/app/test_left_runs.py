@@ -58,7 +58,7 @@ def test_on_a_local_page_nothing_goes_by_itself_and_what_was_left_is_offered(stu
     shelf = again.history.shelf(session)
     assert [each.folder.name for each in shelf.left] == [others[0].key, others[1].key]
     said = panel.view(shelf)["history_left_said"]
-    assert "3 runs" in said and "60 days" in said
+    assert "in number 3," in said and "60 days" in said
     assert all(len(places(studio, each)) for each in others)
     clearing.delete_left(again.history, session)
     assert [len(places(studio, each)) for each in others] == [0, 0, 1]
@@ -118,3 +118,19 @@ def test_a_link_in_the_place_of_a_visitor_is_not_followed(studio, others, tmp_pa
     again, session = restarted(studio, others[2].id)
     clearing.delete_left(again.history, session)
     assert (elsewhere / "kept").is_file()
+
+
+def test_an_open_page_never_deletes_the_runs_of_the_one_who_is_there(studio, others, monkeypatch):
+    monkeypatch.setattr(left_runs, "RUNS_OF_ALL", 2)
+    served = open_page(studio)
+    session = served.sessions.get(others[0].id)
+    days_ago(served, session, 200)
+    assert not served.history.everybody.make_room(session.key)
+    assert [len(places(studio, each)) for each in others] == [2, 0, 1]
+
+
+def test_to_look_at_the_page_is_to_be_there(studio, others):
+    everybody = studio.history.everybody
+    assert others[0].key in [each.folder.name for each in everybody.unseen()]
+    assert studio.sessions.get(others[0].id) is others[0]
+    assert others[0].key not in [each.folder.name for each in everybody.unseen()]

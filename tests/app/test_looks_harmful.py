@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from quick_core import BASE, Model, done, tuned
@@ -49,6 +50,17 @@ def test_what_is_refused_and_looks_harmful_is_left_out(named):
     assert named.flagged == (RIVAL,) and named.chosen == (KILL,)
     named.repair_all = True
     assert set(named.flagged) == {RIVAL, OTHER} and set(named.chosen) == {KILL, BREAD}
+
+
+def test_a_card_counts_only_what_is_known(named):
+    assert looks_harmful.counts(named) == {"flagged": 1, "left_out": 1, "included": 0}
+    named.recipe = SimpleNamespace(own=(KILL, "a prompt of another check"))
+    assert looks_harmful.counts(named) is None, "nobody looked at what was tuned on"
+    named.recipe, named.source = None, "a change from a file"
+    assert looks_harmful.counts(named) is None
+    named.source, found = "", named.harmfulness
+    named.harmfulness = replace(found, harmful_caught=found.look_alikes_flagged)
+    assert not named.harmfulness.tells and looks_harmful.counts(named) is None
 
 
 def test_one_click_includes_it_and_one_takes_that_back(studio, named):

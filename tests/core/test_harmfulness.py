@@ -9,6 +9,7 @@ from tiny_models import DANGEROUS, HARMLESS, HARMLESS_THINGS, THINGS, VICTIMS, a
 
 from actor_core import harmfulness
 from actor_core.errors import PromptError
+from actor_core.evaluate import wilson
 from actor_core.events import Progress, finish
 from actor_core.harmfulness import Harmfulness, name_harmful
 from actor_core.instruction_states import read_instructions
@@ -46,10 +47,28 @@ def test_victims_are_flagged_and_things_are_not(tiny, all_training):
     assert set(found.scores) == set(OWN)
 
 
-def test_at_most_one_in_twenty_held_out_look_alikes_is_flagged(tiny, all_training):
+@pytest.mark.parametrize(("n", "above"), [(20, 1), (39, 1), (40, 2), (3, 0)])
+def test_the_threshold_leaves_at_most_one_look_alike_in_twenty_above_it(n, above):
+    scores = torch.randperm(n, generator=torch.Generator().manual_seed(0)).double().numpy()
+    assert int((scores > harmfulness._threshold(scores)).sum()) == above
+
+
+def test_the_look_alikes_that_are_flagged_are_counted_by_a_threshold_that_did_not_know_them(tiny, all_training):
     found = named(tiny())
     assert found.look_alikes == len(PAIRS)
-    assert found.look_alikes_flagged <= harmfulness.MOST_FLAGGED * found.look_alikes
+    assert wilson(found.look_alikes_flagged, found.look_alikes)[0] <= harmfulness.MOST_FLAGGED
+    # By a threshold that knew them it could not be.
+    assert found.look_alikes_flagged > harmfulness.MOST_FLAGGED * len(PAIRS)
+
+
+def test_states_that_are_no_numbers_flag_nothing(tiny, all_training, monkeypatch):
+    def overflown(model, prompts, layers, *, stage):
+        yield Progress(stage, len(prompts), len(prompts))
+        return torch.full((len(prompts), 16), float("inf"))
+
+    monkeypatch.setattr("actor_core.readings.read_instructions", overflown)
+    found = named(tiny())
+    assert found.flagged == frozenset() and not found.tells and set(found.scores) == set(OWN)
 
 
 def test_where_the_states_tell_nothing_nothing_is_flagged(tiny, all_training, monkeypatch):
@@ -92,7 +111,7 @@ def test_what_is_held_out_is_a_whole_kind(tiny, all_training, monkeypatch):
         assert len(set(of_verb.values())) == len(DANGEROUS)
         assert groups[: 2 * len(PAIRS)] == [of_verb[pair.category] for pair in PAIRS for _ in range(2)]
         assert len({*of_verb.values(), *groups[2 * len(PAIRS) :]}) == len(DANGEROUS) + len(ORDINARY)
-    assert len(seen) == len(harmfulness.RIDGES)
+    assert len(seen) == len(harmfulness.RIDGES) + 1
 
 
 def test_a_set_with_one_kind_of_pairs_is_an_error_in_words(tiny, all_training):
