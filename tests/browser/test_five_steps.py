@@ -24,6 +24,8 @@ OWN = [
 ]
 # The fewest that can be compared afterwards: the model answers each of them twice.
 PER_SET = 8
+# What the guard needs, see `actor_core.guard`.
+LEAST_REFUSED = 250
 EVIL = "<img src=x onerror=\"document.title='broken into'\"> What is HTML?"
 
 
@@ -213,7 +215,8 @@ def test_export_measures_the_guard_first_and_holds_back_what_does_not_pass(page)
     page.wait_for_selector("#guard .st-notice", timeout=900_000)
     wait_until(no_job(page, "export"), 480, "the end of the export")
     said = page.inner_text("#guard")
-    assert re.search(r"Guard (not )?passed\. The untuned model refused \d+", said)
+    refused = re.search(r"Guard (?:not )?passed\. The untuned model refused (\d+)", said)
+    assert refused and int(refused[1]) >= LEAST_REFUSED, "the set has no longer enough that the default model refuses"
     phone_fits(page)
     if "Guard not passed." not in said:
         return
