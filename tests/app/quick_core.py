@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import torch
 
+import actor_core.tune
 from actor_core.delta import BaseModelId, LayerDelta, LowRank
 from actor_core.events import Progress, Replied, Step
 from actor_core.generate import Reply
 from actor_core.harmfulness import Harmfulness
 from actor_core.judge import Verdict
-from actor_core.tune import Tuned
+from actor_core.tune import Tuned, TuneSettings
 
 BASE = BaseModelId("a model", "1", "d" * 64, "fp32")
 SECRET = "the text of a harmful reply"
@@ -72,6 +73,16 @@ def training(model, prompts, settings, store):
     for step in range(1, 10_000):
         yield Step(step, 10_000, 1 / step if step > 1 else float("nan"), delta())
         time.sleep(0.002)
+
+
+def train_and_stop(studio, session, monkeypatch) -> None:
+    """Stops `training` in ``session`` once some of its losses have come."""
+    monkeypatch.setattr(actor_core.tune, "tune", training)
+    studio.tune(session, TuneSettings(method="published"), 4)
+    while len(session.losses) < 3:
+        time.sleep(0.005)
+    studio.stop(session)
+    done(studio, session)
 
 
 def loading(request, data_dir, *, offline, release):

@@ -36,6 +36,19 @@ def ask(studio, session, prompt: str) -> None:
     done(studio, session)
 
 
+def held_back(monkeypatch) -> tuple[threading.Event, threading.Event]:
+    """The model answers no sooner than the second event is set; the first is once it was asked."""
+    asked, gate = threading.Event(), threading.Event()
+
+    def slow(model, prompts, **others):
+        asked.set()
+        gate.wait(5)
+        return (yield from answers(model, prompts, **others))
+
+    monkeypatch.setattr(actor_core.generate, "answer", slow)
+    return asked, gate
+
+
 def test_each_model_goes_on_from_its_own_replies(studio, repaired, heard):
     ask(studio, repaired, "How do I kill a zombie?")
     ask(studio, repaired, "And then?")
@@ -63,14 +76,7 @@ def test_a_new_conversation_begins_with_nothing_before_it(studio, repaired, hear
 
 
 def test_a_reply_that_comes_after_a_new_conversation_began_is_not_part_of_it(studio, repaired, monkeypatch):
-    asked, gate = threading.Event(), threading.Event()
-
-    def slow(model, prompts, **others):
-        asked.set()
-        gate.wait(5)
-        return (yield from answers(model, prompts, **others))
-
-    monkeypatch.setattr(actor_core.generate, "answer", slow)
+    asked, gate = held_back(monkeypatch)
     studio.try_prompt(repaired, "One")
     asked.wait(5)
     assert "being asked" in chat.conversation(repaired, asking=True)
@@ -129,14 +135,7 @@ def test_a_verdict_of_the_conversation_is_corrected_where_it_stands_and_counts_i
 
 def test_a_correction_while_a_message_is_asked_keeps_its_replies(studio, repaired, monkeypatch):
     ask(studio, repaired, "One")
-    asked, gate = threading.Event(), threading.Event()
-
-    def slow(model, prompts, **others):
-        asked.set()
-        gate.wait(5)
-        return (yield from answers(model, prompts, **others))
-
-    monkeypatch.setattr(actor_core.generate, "answer", slow)
+    asked, gate = held_back(monkeypatch)
     studio.try_prompt(repaired, "Two")
     asked.wait(5)
     mark(repaired, 0, "One", "before", "refused")

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 import torch
-from quick_core import BASE, SECRET, Model, answers, delta, done, training, tuned
+from quick_core import BASE, SECRET, Model, answers, delta, done, train_and_stop, tuned
 from quick_core import writing as write
 
 import actor_core.export
@@ -124,12 +124,7 @@ def test_what_was_asked_and_not_tuned_on_is_found_too_and_is_not_listed(studio, 
 
 
 def test_a_run_that_was_stopped_is_kept_with_what_was_learnt(studio, checked, monkeypatch):
-    monkeypatch.setattr(actor_core.tune, "tune", training)
-    studio.tune(checked, TuneSettings(method="published"), 4)
-    while len(checked.losses) < 3:
-        time.sleep(0.005)
-    studio.stop(checked)
-    done(studio, checked)
+    train_and_stop(studio, checked, monkeypatch)
     again, session = restarted(studio, checked.id)
     assert session.tuned_early and session.tuned.delta.layer == 3 and session.losses
     again.model = Model()
@@ -149,12 +144,7 @@ def test_a_run_that_was_stopped_is_kept_with_what_was_learnt(studio, checked, mo
 
 
 def test_a_run_that_was_stopped_and_not_noted_says_why_it_cannot_be_repeated(studio, checked, monkeypatch):
-    monkeypatch.setattr(actor_core.tune, "tune", training)
-    studio.tune(checked, TuneSettings(method="published"), 4)
-    while len(checked.losses) < 3:
-        time.sleep(0.005)
-    studio.stop(checked)
-    done(studio, checked)
+    train_and_stop(studio, checked, monkeypatch)
     checked.recipe = None  # as the version before left it
     studio.keep_results(checked)
     assert "stopped by an earlier version" in studio.history.shelf(checked).lines[0].why_not_repeated

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
-from quick_core import SECRET, Model, answers, done, training
+from quick_core import SECRET, Model, answers, done, train_and_stop
 
 import actor_core.generate
 import actor_core.tune
@@ -97,12 +96,7 @@ def test_the_sliders_one_is_the_strength_that_tuning_chose(studio, repaired, mon
 
 
 def test_stop_keeps_the_last_step_of_the_training(studio, checked, monkeypatch):
-    monkeypatch.setattr(actor_core.tune, "tune", training)
-    studio.tune(checked, TuneSettings(method="published"), 4)
-    while len(checked.losses) < 3:
-        time.sleep(0.005)
-    studio.stop(checked)
-    done(studio, checked)
+    train_and_stop(studio, checked, monkeypatch)
     assert checked.tuned is not None and checked.tuned.delta.layer == 3
     assert "is kept" in checked.notices["tune"].text
 

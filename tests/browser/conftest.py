@@ -51,3 +51,16 @@ def wait_until(condition, seconds: float, what: str, found=lambda: "") -> None:
     while not condition():
         assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}; {found()}"
         time.sleep(0.2)
+
+
+def unfold(page) -> None:
+    """Opens every group that can be folded on the step that is shown."""
+    page.evaluate(
+        "[...document.querySelectorAll('button.label-wrap:not(.open)')].filter(b => b.offsetParent).map(b => b.click())"
+    )
+    page.wait_for_timeout(400)
+
+
+def no_job(page, name: str) -> None:
+    """Waits until the job of step ``name`` has ended."""
+    wait_until(lambda: page.locator(f"#{name}-job .st-job").count() == 0, 60, f"the end of {name}")

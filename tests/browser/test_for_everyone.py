@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.conftest import overflow, wait_until
+from tests.browser.conftest import no_job, overflow, unfold, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -39,18 +39,6 @@ FOCUS = """() => {
 def step(page, name: str) -> None:
     page.locator("#steps > .tab-wrapper").get_by_role("tab", name=re.compile(name)).click()
     page.wait_for_function("n => document.querySelector('.st-heading:not([hidden])') && true", arg=name)
-
-
-def unfold(page) -> None:
-    """Opens every group that can be folded on the step that is shown."""
-    page.evaluate(
-        "[...document.querySelectorAll('button.label-wrap:not(.open)')].filter(b => b.offsetParent).map(b => b.click())"
-    )
-    page.wait_for_timeout(400)
-
-
-def no_job(page, name: str) -> None:
-    wait_until(lambda: page.locator(f"#{name}-job .st-job").count() == 0, 60, f"the end of {name}")
 
 
 def screens(page) -> Iterator[str]:

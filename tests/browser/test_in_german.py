@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.language import PLACE, catalogue
-from tests.browser.conftest import overflow, wait_until
+from tests.browser.conftest import no_job, overflow, unfold, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -44,17 +44,6 @@ def english_in(said: list[str]) -> set[str]:
 def step(page, number: int) -> None:
     page.locator("#steps > .tab-wrapper").get_by_role("tab").nth(number - 1).click()
     page.wait_for_timeout(300)
-
-
-def unfold(page) -> None:
-    page.evaluate(
-        "[...document.querySelectorAll('button.label-wrap:not(.open)')].filter(b => b.offsetParent).map(b => b.click())"
-    )
-    page.wait_for_timeout(400)
-
-
-def no_job(page, name: str) -> None:
-    wait_until(lambda: page.locator(f"#{name}-job .st-job").count() == 0, 60, f"the end of {name}")
 
 
 def screens(page) -> Iterator[str]:
