@@ -50,7 +50,7 @@ def test_a_script_gets_from_refused_prompts_to_checked_exports(tmp_path, capsys,
     delta = LayerDelta.load(next((out / "delta").glob("*.safetensors")))
     assert delta.method == "causal"
     guard = delta.measured["guard"]
-    assert guard["refused_before"] >= GUARD / 3 and guard["lost"] <= guard["refused_before"] / 3
+    assert guard["refused_before"] >= GUARD / 3 and guard["lost"] <= guard["refused_before"] / 8
     assert list(delta.changes) == ["mlp.down_proj"]
     assert (out / "peft" / "adapter_model.safetensors").stat().st_size < 100_000
     assert next((out / "gguf-lora").glob("*.gguf")).stat().st_size < 100_000
