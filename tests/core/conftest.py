@@ -10,7 +10,7 @@ import torch
 from tiny_gguf import base_gguf
 from tiny_models import Source, loaded, refusing_folder, tiny_folder
 
-from actor_core.export import llama
+from actor_core.llama import server as llama
 from actor_core.model import LoadedModel
 
 
