@@ -52,7 +52,8 @@ def main() -> None:
             there = [finish(llama.answer(prompt, max_new_tokens=options.tokens, **change)) for prompt in prompts]
             rows.append(_row(name, arm, here, there))
             print(rows[-1], flush=True)
-    rows += ["", "| engine | tokens a second, untuned | tuned | memory beside the loaded model, MB |", "|---|---|---|---|"]
+    rows += ["", "| engine | tokens a second, untuned | tuned | memory beside the loaded model, MB |"]
+    rows.append("|---|---|---|---|")
     speeds: dict[str, dict[str, float]] = {"loaded model": {}, "llama.cpp": {}}
     for arm, change in arms.items():
         seconds = dict.fromkeys(speeds, 0.0)
