@@ -22,9 +22,10 @@ __all__ = ["Engine", "ResidentEngine", "engine_for"]
 
 
 class Engine(Protocol):
-    """Answers with ``model``."""
+    """Answers with ``model``; ``words`` are what a person should know of how, empty where there is nothing."""
 
     model: LoadedModel
+    words: str
 
     def answer(
         self,
@@ -47,6 +48,7 @@ class ResidentEngine:
     """The loaded model."""
 
     model: LoadedModel
+    words: str = ""
 
     def answer(
         self,

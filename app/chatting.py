@@ -23,6 +23,7 @@ CHARACTERS_OF_A_TOKEN = 4  # about: for the progress of a reply alone
 def try_both(engine: Engine, session: Session, prompt: str) -> Generator[Event, None, None]:
     """Asks the old model and the tuned one, each after the conversation as it went with that one."""
     turns, strength, tuned = session.trials, session.strength, tuned_of(session)
+    session.engine_words = engine.words
     yield Ahead((Part("try", "generate", float(2 * TOKENS)),))
     history = _history([turn.before for turn in turns])
     work = engine.answer(prompt, max_new_tokens=TOKENS, history=history)

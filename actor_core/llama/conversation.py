@@ -51,6 +51,11 @@ def why_not_llama(model: LoadedModel) -> str:
 class LlamaEngine:
     """An `engine.Engine`, for one reply at a time. Its process starts with the first one."""
 
+    words = (
+        "llama.cpp writes these replies from the model's own file, which is faster on a processor. It rounds "
+        "otherwise, so a reply can be worded differently here than in the lists."
+    )
+
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
         self._lock = threading.Lock()

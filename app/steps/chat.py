@@ -13,7 +13,7 @@ import gradio as gr
 from app import compared, pairs
 from app.compared import pair_id
 from app.differences import marked_up
-from app.language import later, number, t
+from app.language import later, number, t, translated
 from app.page import Page, View
 from app.session import Session
 from app.steps import marking
@@ -87,7 +87,8 @@ def conversation(session: Session, *, asking: bool) -> str:
             f"<span class='st-mark'>{state}</span></header>{_being_said(session)}</article>"
         )
     if session.trials:
-        shown.append(f"<p class='st-hint'>{t(NOT_COUNTED)}</p>")
+        said = " ".join([t(NOT_COUNTED), translated(session.engine_words)]).rstrip()
+        shown.append(f"<p class='st-hint'>{escape(said)}</p>")
     busy = " aria-busy='true'" if session.saying else ""  # a screen reader waits until it is said
     return f"<div class='st-pairs' aria-live='polite'{busy}>{''.join(shown)}</div>" if shown else ""
 
