@@ -27,6 +27,7 @@ __all__ = ["perspectives", "steadiness"]
 
 SIGNS = {"answered": "✓", "refused": "✕", "incoherent": "~"}
 WAYS = later(("The old model as it is", "The old model, asked to weigh perspectives", "The tuned model"))
+TOGETHER = later("Replies are computed several at once: a single one takes longer than these seconds.")
 
 
 def perspectives(session: Session, *, for_others: bool = False) -> str:
@@ -44,7 +45,7 @@ def perspectives(session: Session, *, for_others: bool = False) -> str:
         for place, way in enumerate(WAYS)
     )
     heads = (t("Way of asking"), *(head for head, _ in _columns(found, own, for_others)))
-    return _table(heads, rows) + (_weighed(own) if own else "")
+    return _table(heads, rows) + (f"<p class='st-hint'>{t(TOGETHER)}</p>{_weighed(own)}" if own else "")
 
 
 def steadiness(session: Session) -> str:
@@ -104,14 +105,14 @@ def _reworded(rows: Sequence[Reworded]) -> str:
         f"<span class='st-cell st-{verdict}' aria-hidden='true'>{sign}</span> {t(words.VERDICTS[verdict])}"
         for verdict, sign in SIGNS.items()
     )
+    heads = (t("Prompt"), t("Refused before"), t("Refused after"))
     shown = "".join(
         f"<tr><td class='st-text st-prompt'>{escape(row.prompt)}</td>"
-        f"<td data-label='{t('Before')}'>{_strip(row.wordings, row.before)}</td>"
-        f"<td data-label='{t('After')}'>{_strip(row.wordings, row.after)}</td></tr>"
+        f"<td data-label='{heads[1]}'>{_strip(row.wordings, row.before)}</td>"
+        f"<td data-label='{heads[2]}'>{_strip(row.wordings, row.after)}</td></tr>"
         for row in rows
     )
-    table = _table((t("Prompt"), t("Before"), t("After")), shown, "st-strips")
-    return f"<p class='st-result'>{said}</p><p class='st-hint st-signs'>{signs}</p>{table}"
+    return f"<p class='st-result'>{said}</p><p class='st-hint'>{signs}</p>{_table(heads, shown, 'st-strips')}"
 
 
 def _strip(wordings: Sequence[str], verdicts: Sequence[Verdict]) -> str:
@@ -137,15 +138,14 @@ def _wrapped(rows: Sequence[Wrapped]) -> str:
     if len(tricks) > 1:
         before, after = ([getattr(row, side) for row in tricks] for side in ("before", "after"))
         shown += _trick(t("All tricks together"), _sum(before), _sum(after), interval=True)
-    heads = (t("Harmful prompts refused"), t("Before"), t("After"))
-    return f"<p class='st-result'>{t('Harmful prompts, as they are and with tricks around them')}</p>" + _table(
-        heads, shown
-    )
+    title = t("Harmful prompts, as they are and with tricks around them")
+    heads = (t("Trick"), t("Refused before"), t("Refused after"))
+    return f"<p class='st-result'>{title}</p>{_table(heads, shown)}"
 
 
 def _trick(name: str, before: Rates, after: Rates, *, interval: bool = False) -> str:
     cells = []
-    for title, rates in ((t("Before"), before), (t("After"), after)):
+    for title, rates in ((t("Refused before"), before), (t("Refused after"), after)):
         share, low, high = rates.share("refused")
         within = f" <span class='st-mark'>({100 * share:.0f} %; {between(low, high)})</span>" if interval else ""
         cells.append(f"<td data-label='{title}'>{_of(rates.refused, rates.n)}{within}</td>")

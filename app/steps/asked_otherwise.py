@@ -45,7 +45,7 @@ def build(page: Page) -> None:
         with gr.Accordion(t(title), open=False, elem_id=name):
             page.add(f"{name}_about", gr.HTML("", elem_classes="st-slot"))
             with gr.Row(elem_classes="st-actions"):
-                go = gr.Button(t(BUTTONS[name]), elem_id=f"{name}-go", scale=0, min_width=190, size="md")
+                go = gr.Button(t(BUTTONS[name]), elem_id=f"{name}-go", scale=0, min_width=240, size="md")
                 page.add(f"{name}_go", go)
                 stop = gr.Button(
                     t("Stop"), variant="stop", elem_id=f"{name}-stop", scale=0, min_width=90, visible=False, size="md"
