@@ -48,6 +48,10 @@ class Arms:
     weighed: Arm
     tuned: Arm
 
+    def rates(self) -> tuple[Rates, Rates, Rates]:
+        """What each came to, without any reply."""
+        return Rates.of(self.untuned.replies), Rates.of(self.weighed.replies), Rates.of(self.tuned.replies)
+
 
 @dataclass(frozen=True)
 class Perspectives:
