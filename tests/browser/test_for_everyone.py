@@ -81,6 +81,12 @@ def screens(page) -> Iterator[str]:
     page.wait_for_selector("#turns .st-sides")
     no_job(page, "compare")
     yield "compare, a conversation"
+    for name in ("perspectives", "steadiness"):
+        page.locator(f"#{name}-go:enabled").click()
+        page.wait_for_selector(f"#{name}-found table")
+        page.wait_for_selector(f"#{name}-job .st-job", state="detached")
+    page.locator("#steadiness .st-strip > [tabindex='0']").first.focus()
+    yield "compare, asked otherwise"
     step(page, "Export")
     page.wait_for_selector("#export-go")
     unfold(page)
