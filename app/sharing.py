@@ -89,6 +89,14 @@ td { overflow-wrap: anywhere; }
 .st-cell:is(:hover, :focus)::after { content: attr(aria-label); position: absolute; left: 0; top: 100%; z-index: 1;
   width: max-content; max-width: min(26rem, 76vw); padding: 4px 8px; border: 1px solid var(--line);
   border-radius: 6px; background: var(--card); color: var(--text); font-weight: 400; }
+.st-strip .st-mark { margin-left: 4px; } .st-result { margin-top: 16px; font-size: 1.05rem; }
+.st-rows { list-style: none; margin: 0; padding: 0; } .st-row { padding: 8px 0; border-bottom: 1px solid var(--line); }
+@media (max-width: 640px) {
+  .st-verdicts thead { display: none; } .st-verdicts td { border: 0; padding: 2px 0; }
+  .st-verdicts tr { display: flex; flex-wrap: wrap; gap: 2px 14px; padding: 8px 0;
+    border-bottom: 1px solid var(--line); }
+  .st-verdicts td.st-text { flex: 1 0 100%; }
+  .st-verdicts td[data-label]::before { content: attr(data-label) " "; color: var(--soft); font-size: 0.82rem; } }
 @media (max-width: 640px) { .st-sides { grid-template-columns: 1fr; gap: 8px; } th, td { padding: 5px 4px; } }
 """
 

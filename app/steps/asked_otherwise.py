@@ -88,9 +88,7 @@ def _about(name: str, replies: int, own: int) -> str:
     said = t(ABOUT[name], count=number(replies, ","))
     if own <= OWN_AT_MOST:
         return said
-    cut = t(
-        "Of your {n} prompts {count} are asked, those refused before first.", n=number(own, ","), count=OWN_AT_MOST
-    )
+    cut = t("Of your {n} prompts {count} are asked, those refused before first.", n=number(own, ","), count=OWN_AT_MOST)
     return f"{said} {cut}"
 
 
