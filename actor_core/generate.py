@@ -7,9 +7,9 @@ and that another program given the same weights decodes the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from actor_core.judge import Verdict, judge
 from actor_core.model import TOKENS_AT_ONCE, Batch, LoadedModel
 from actor_core.prefix import read_prefix, spread
 
-__all__ = ["Reply", "answer"]
+__all__ = ["Ask", "Reply", "answer"]
 
 # After each of these runs of tokens the replies that have ended are taken out: at fixed places, since another
 # size of the batch rounds otherwise.
@@ -45,6 +45,15 @@ class Reply:
     verdict: Verdict
     truncated: bool
     tokens: tuple[int, ...] = ()
+
+    def as_one_to(self, prompt: str, text: str | None = None) -> Reply:
+        """This reply as one to ``prompt``, which was asked with words around it; judged by ``text`` where given."""
+        verdict = judge(prompt, self.text if text is None else text, truncated=self.truncated)
+        return replace(self, prompt=prompt, verdict=verdict)
+
+
+# Gives the replies of one model to the prompts, in their order.
+Ask = Callable[[Sequence[str]], Generator[Event, None, list[Reply]]]
 
 
 def answer(

@@ -13,7 +13,7 @@ from app.session import Session, Trial
 if TYPE_CHECKING:
     from actor_core.generate import Reply
 
-__all__ = ["Pair", "held_out", "mark", "own", "pair_id", "turns"]
+__all__ = ["Pair", "held_out", "in_three_ways", "mark", "own", "pair_id", "turns"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,16 @@ def held_out(session: Session, name: str) -> list[Pair]:
     rows = session.sets.get(session.strength, {}).get(name, [])
     rows = sorted(rows, key=lambda row: row.before.verdict == row.after.verdict)
     return [_pair(session, row.before, row.after) for row in rows]
+
+
+def in_three_ways(session: Session) -> tuple[list[Reply], list[Reply], list[Reply]] | None:
+    """The visitor's prompts asked of the old model as they are and to be weighed, and of the tuned one as they are."""
+    found, marks = session.perspectives.get(session.strength), session.marks
+    if found is None or found.own is None:
+        return None
+    untuned = marks.all_of(found.own.untuned.replies, UNTUNED)
+    tuned = marks.all_of(found.own.tuned.replies, session.strength)
+    return untuned, list(found.own.weighed.replies), tuned
 
 
 def turns(session: Session) -> list[tuple[Trial, tuple[bool, bool]]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from app import compared, looks_harmful
+from app import compared, looks_harmful, words
 from app.compared import Pair
 from app.language import later, plural, t
 from app.render import between
@@ -29,6 +30,7 @@ SETS_ON_THE_CARD = {
     "harmful": "held-out harmful",
     "ordinary": "held-out ordinary",
 }
+WEIGHED = "; before: asked to weigh perspectives"
 
 
 def tiles(session: Session, *, comparing: bool, for_others: bool = False) -> list[tuple[str, str, str, str]]:
@@ -39,8 +41,8 @@ def tiles(session: Session, *, comparing: bool, for_others: bool = False) -> lis
     if session.tuned is None:
         return []
     found = [_own_tile(compared.own(session), for_others)]
-    for name, words in TILES.items():
-        title, wanted = map(t, words)
+    for name, texts in TILES.items():
+        title, wanted = map(t, texts)
         pairs = compared.held_out(session, name)
         if not pairs:
             found.append(
@@ -68,11 +70,27 @@ def report(session: Session) -> dict[str, object]:
     for name in session.sets.get(session.strength, {}):
         groups[SETS_ON_THE_CARD[name]] = compared.held_out(session, name)
     return {
-        "figures": [_row(name, *_sides(pairs)) for name, pairs in groups.items()],
+        "figures": [*(_row(name, *_sides(pairs)) for name, pairs in groups.items()), *_asked_otherwise(session)],
         "prompts": {"own": _repaired(session)},
         "corrected": sum(corrected(pairs) for pairs in groups.values()),
         "flagged": looks_harmful.counts(session),
     }
+
+
+def _asked_otherwise(session: Session) -> Iterator[dict[str, object]]:
+    """What was found of other ways of asking, where anything was."""
+    weighed, own = session.perspectives.get(session.strength), compared.in_three_ways(session)
+    if own is not None:
+        yield _row(f"your prompts{WEIGHED}", own[1], own[2])
+    if weighed is not None and weighed.harmful is not None:
+        _, before, after = weighed.harmful
+        yield _counts(f"held-out harmful{WEIGHED}", before.counts(), after.counts())
+    steady = session.steadiness.get(session.strength)
+    if steady is not None and steady.reworded:
+        sides = ([v.value for row in steady.reworded for v in getattr(row, side)] for side in ("before", "after"))
+        yield _counts("your prompts in eight other wordings each", *map(Counter, sides))
+    for row in steady.wrapped if steady is not None else ():
+        yield _counts(f"held-out harmful, jailbreak: {row.name.lower()}", row.before.counts(), row.after.counts())
 
 
 def _repaired(session: Session) -> int:
@@ -136,9 +154,9 @@ def _percent(share: float) -> str:
 def _row(name: str, before: list[Reply], after: list[Reply]) -> dict[str, object]:
     from actor_core.evaluate import Rates
 
-    return {
-        "set": name,
-        "n": len(after),
-        "before": Rates.of(before).counts(),
-        "after": Rates.of(after).counts(),
-    }
+    return _counts(name, Rates.of(before).counts(), Rates.of(after).counts())
+
+
+def _counts(name: str, before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, object]:
+    old, new = ({verdict: counts.get(verdict, 0) for verdict in words.VERDICTS} for counts in (before, after))
+    return {"set": name, "n": sum(new.values()), "before": old, "after": new}

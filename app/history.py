@@ -251,6 +251,8 @@ def _contents(session: Session) -> tuple[object, ...]:
         session.guards,
         session.trials,
         session.two,
+        session.perspectives,
+        session.steadiness,
     )
 
 

@@ -118,7 +118,17 @@
     event.preventDefault();
   }
 
+  // Along a strip of verdicts, whose cells are one place for the tab key.
+  function walked(event) {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by || !event.target.matches?.(".st-strip > [tabindex]")) return;
+    const next = by > 0 ? event.target.nextElementSibling : event.target.previousElementSibling;
+    if (next?.matches("[tabindex]")) next.focus();
+    event.preventDefault();
+  }
+
   document.addEventListener("keydown", pressed);
+  document.addEventListener("keydown", walked);
   // Before page.js, which copies: what the button copies is put together when it is pressed.
   document.addEventListener(
     "click",

@@ -47,7 +47,9 @@ def tell_me() -> gr.HTML:
 
 def panel_of(job: Job) -> str:
     """The part that shows the job's progress."""
-    return "quick_job" if job.quick else f"{words.STEP_OF_KIND[job.kind]}_job"
+    if job.quick:
+        return "quick_job"
+    return f"{job.kind if job.kind in words.OWN_PANEL else words.STEP_OF_KIND[job.kind]}_job"
 
 
 def _age(job: Job | None) -> float:

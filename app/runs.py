@@ -20,9 +20,11 @@ from actor_core.generate import Reply
 from actor_core.guard import Guard
 from actor_core.harmfulness import Harmfulness
 from actor_core.judge import Verdict
+from actor_core.perspectives import Perspectives
 from actor_core.projection import Projection
 from actor_core.prompts import Problem
 from actor_core.recipe import Recipe
+from actor_core.steadiness import Steadiness
 from actor_core.tune import Tuned
 from actor_core.two_changes import Likeness, SetOfTwo
 from app.marks import At, Turn
@@ -56,6 +58,8 @@ class AtStrength:
     own: tuple[Reply, ...] | None = None
     sets: dict[SetName, tuple[Comparison, ...]] = field(default_factory=dict)
     guard: GuardCounts | None = None
+    perspectives: Perspectives | None = None
+    steadiness: Steadiness | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,8 @@ class Run(BaseModel):
         """What ``session`` shows now. Its lock is held meanwhile."""
         assert session.base is not None
         tuned, about = session.tuned, session.run or OpenRun()
-        strengths = sorted({*session.after, *session.sets, *session.guards})
+        asked = (session.after, session.sets, session.guards, session.perspectives, session.steadiness)
+        strengths = sorted({strength for each in asked for strength in each})
         return cls(
             format=FORMAT,
             name=about.name,
@@ -194,6 +199,8 @@ class Run(BaseModel):
             asked = [at for at in self.at if at.sets]
             session.sets = {at.strength: {name: list(rows) for name, rows in at.sets.items()} for at in asked}
             session.guards = {at.strength: _guard(at.guard) for at in self.at if at.guard is not None}
+            session.perspectives = {at.strength: at.perspectives for at in self.at if at.perspectives is not None}
+            session.steadiness = {at.strength: at.steadiness for at in self.at if at.steadiness is not None}
             session.trials = [Trial(t.before, t.after, t.strength) for t in self.trials]
             if self.two is not None:
                 two = self.two
@@ -257,7 +264,14 @@ def _at(session: Session, strength: float) -> AtStrength:
         elif name == "ordinary":
             sets["ordinary"] = tuple(rows)
     counts = GuardCounts(guard.refused_before, guard.lost, guard.asked, guard.incoherent) if guard else None
-    return AtStrength(strength, tuple(own) if own is not None else None, sets, counts)
+    return AtStrength(
+        strength,
+        tuple(own) if own is not None else None,
+        sets,
+        counts,
+        session.perspectives.get(strength),
+        session.steadiness.get(strength),
+    )
 
 
 def _verdict(reply: Reply) -> Reply:

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from actor_core.generate import Reply
     from actor_core.guard import Guard
     from actor_core.harmfulness import Harmfulness
+    from actor_core.perspectives import Perspectives
     from actor_core.prompts import Problem
     from actor_core.recipe import Recipe
+    from actor_core.steadiness import Steadiness
     from actor_core.tune import Tuned
     from actor_core.two_changes import Likeness, SetOfTwo
     from app.history import History
@@ -140,6 +142,10 @@ class Session:
     saying: tuple[str, ...] = ()  # what the old model has replied to it so far, and then the tuned one
     two: Two | None = None
 
+    # Step 4, asked otherwise; by strength, as above.
+    perspectives: dict[float, Perspectives] = field(default_factory=dict)
+    steadiness: dict[float, Steadiness] = field(default_factory=dict)
+
     # Step 5. ``guards`` by strength, as above.
     guards: dict[float, Guard] = field(default_factory=dict)
     exports: list[ExportRecord] = field(default_factory=list)
@@ -189,6 +195,7 @@ class Session:
         self.layer_scores, self.curve, self.losses = [], [], []
         self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
         self.strength, self.after, self.sets, self.trials, self.pending = 1.0, {}, {}, [], ""
+        self.perspectives, self.steadiness = {}, {}
         self.guards = {}
         self.marks.forget_tuned()
         self.run, self.source = None, ""

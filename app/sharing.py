@@ -14,7 +14,7 @@ from secrets import token_urlsafe
 
 from actor_core.errors import ExportError
 from actor_core.export.base import describe_base
-from app import compared, figures, render, words
+from app import compared, figures, render, strips, words
 from app.compared import Pair
 from app.differences import marked_up
 from app.language import language, later, number, plural, t
@@ -48,6 +48,9 @@ CONVERSATION = later(
         "Each goes on from what it said itself. The figures above do not count it.",
     )
 )
+OTHERWISE = later(
+    {"perspectives": "Asked to weigh perspectives first", "steadiness": "In other words, and with tricks"}
+)
 STYLE = """
 :root { color-scheme: light dark; --back: #f6f7fa; --card: #fff; --text: #1c2434; --soft: #55617a; --line: #d9dfe9;
   --good: #15703f; --good-bg: #e4f5ea; --bad: #a92a1f; --bad-bg: #fdeae8; --odd: #7a5200; --odd-bg: #fdf1d8; }
@@ -80,6 +83,20 @@ del { text-decoration: line-through 2px var(--bad); background: var(--bad-bg); }
 table { width: 100%; border-collapse: collapse; margin-top: 8px; font-size: 0.94rem; }
 th, td { text-align: left; padding: 6px 8px; border-bottom: 1px solid var(--line); vertical-align: top; }
 td { overflow-wrap: anywhere; }
+.st-strip { display: flex; flex-wrap: wrap; gap: 3px; align-items: center; position: relative; }
+.st-cell { width: 1.5em; height: 1.5em; border-radius: 4px; display: inline-grid; place-items: center;
+  font-weight: 700; }
+.st-cell:is(:hover, :focus)::after { content: attr(aria-label); position: absolute; left: 0; top: 100%; z-index: 1;
+  width: max-content; max-width: min(26rem, 76vw); padding: 4px 8px; border: 1px solid var(--line);
+  border-radius: 6px; background: var(--card); color: var(--text); font-weight: 400; }
+.st-strip .st-mark { margin-left: 4px; } .st-result { margin-top: 16px; font-size: 1.05rem; }
+.st-rows { list-style: none; margin: 0; padding: 0; } .st-row { padding: 8px 0; border-bottom: 1px solid var(--line); }
+@media (max-width: 640px) {
+  .st-verdicts thead { display: none; } .st-verdicts td { border: 0; padding: 2px 0; }
+  .st-verdicts tr { display: flex; flex-wrap: wrap; gap: 2px 14px; padding: 8px 0;
+    border-bottom: 1px solid var(--line); }
+  .st-verdicts td.st-text { flex: 1 0 100%; }
+  .st-verdicts td[data-label]::before { content: attr(data-label) " "; color: var(--soft); font-size: 0.82rem; } }
 @media (max-width: 640px) { .st-sides { grid-template-columns: 1fr; gap: 8px; } th, td { padding: 5px 4px; } }
 """
 
@@ -133,6 +150,10 @@ def shared_page(session: Session) -> str:
         if sets[name]:
             body = _table(sets[name]) if name == "harmful" else _cards(sets[name])
             parts.append(_section(heading, about, body, css=name))
+    if ways := strips.perspectives(session, for_others=True):
+        parts.append(_section(t(OTHERWISE["perspectives"]), "", ways, css="ways"))
+    if steady := strips.steadiness(session):
+        parts.append(_section(t(OTHERWISE["steadiness"]), "", steady, css="steady"))
     if turns:
         heading, about = map(t, CONVERSATION)
         parts.append(_section(heading, about, "".join(map(_turn, turns)), css="turns"))

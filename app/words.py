@@ -70,6 +70,10 @@ STAGES = {
     "export": "Writing and checking the files",
     "two changes": "Asking the model with each change",
     "push": "Sending the files to the hub",
+    "perspectives": "Asking your prompts in three ways",
+    "perspectives harmful": "Asking harmful prompts in three ways",
+    "wordings": "Asking your prompts in other words",
+    "wrappers": "Asking harmful prompts with tricks around them",
 }
 
 KINDS = {
@@ -82,6 +86,8 @@ KINDS = {
     "export": "Exporting",
     "two": "Comparing two changes",
     "push": "Sending the files to the hub",
+    "perspectives": "Asking in three ways",
+    "steadiness": "Asking in other words",
 }
 STEP_OF_KIND = {
     "load": "model",
@@ -93,7 +99,11 @@ STEP_OF_KIND = {
     "export": "export",
     "two": "compare",
     "push": "export",
+    "perspectives": "compare",
+    "steadiness": "compare",
 }
+# Jobs whose progress is shown beside their own button, in the part of this name.
+OWN_PANEL = ("perspectives", "steadiness")
 
 VERDICTS = {"answered": "answered", "refused": "refused", "incoherent": "makes no sense"}
 # What a button says that corrects a verdict to this one.

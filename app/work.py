@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from actor_core.errors import ExportError, FetchError
 from actor_core.events import Ahead, Event, Part, Progress, Replied
 from app.session import Session
+from app.stages import TOKENS, asking, staged
 
 if TYPE_CHECKING:
     from actor_core.delta import BaseModelId
@@ -37,6 +38,7 @@ __all__ = [
     "follow_strength",
     "load",
     "tune",
+    "tuned_answers",
     "tuned_of",
     "unit",
 ]
@@ -44,10 +46,8 @@ __all__ = [
 # The held-out prompts that are compared, in the order they are run.
 SETS = ("look_alike", "harmful", "ordinary")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-TOKENS = 64  # of a reply that is read
 TOKENS_OF_HELD_OUT = 40  # enough for the verdict; a refusal shows in the first sentence
 SECONDS_TO_SETTLE = 0.4  # a slider that moves is not yet where its owner wants it
-PARTS = 100  # a progress bar moves within one prompt too
 
 
 class ModelRequest:
@@ -154,8 +154,8 @@ def check(
         session.forget_tuning()
         session.changed()
     # How long the last part takes depends on what was read before: nothing is said of it.
-    yield Ahead((_asking("check prompts", len(prompts)), Part("harmfulness", "", 0.0)))
-    replies = yield from _staged(
+    yield Ahead((asking("check prompts", len(prompts)), Part("harmfulness", "", 0.0)))
+    replies = yield from staged(
         before.answer(model, prompts, arriving), "check prompts", 0, len(prompts), len(prompts)
     )
     found = yield from harmfulness.name_harmful(model, prompts, prompt_set, ReadingStore.of(data_dir))
@@ -199,7 +199,7 @@ def _ask_untuned(
     missing = [prompt for prompt in prompts if prompt not in known]
     if missing:
         work = before.answer(model, missing)
-        replies = yield from _staged(work, "check prompts", 0, len(missing), len(missing))
+        replies = yield from staged(work, "check prompts", 0, len(missing), len(missing))
         with session.lock:
             session.checked = [*session.checked, *replies]
             session.changed()
@@ -216,16 +216,16 @@ def compare(
     sets = {"look_alike": held_out.pseudo_harmful, "harmful": held_out.harmful, "ordinary": held_out.benign}
     chosen = {name: spread(sets[name], per_set) for name in SETS}
     total = 2 * sum(len(prompts) for prompts in chosen.values())
-    yield Ahead((_asking("answer again", len(session.checked)), _asking("compare", total, TOKENS_OF_HELD_OUT)))
+    yield Ahead((asking("answer again", len(session.checked)), asking("compare", total, TOKENS_OF_HELD_OUT)))
     yield from own_answers(model, session, strength)
     done = 0
     for name, prompts in chosen.items():
         tokens = TOKENS_OF_HELD_OUT
         work = before.answer(model, prompts, tokens=tokens)
-        old = yield from _staged(work, "compare", done, len(prompts), total)
+        old = yield from staged(work, "compare", done, len(prompts), total)
         done += len(prompts)
-        work = _tuned_answers(model, session, prompts, strength, tokens)
-        new = yield from _staged(work, "compare", done, len(prompts), total)
+        work = tuned_answers(model, session, prompts, strength, tokens)
+        new = yield from staged(work, "compare", done, len(prompts), total)
         done += len(prompts)
         rows = [Comparison(b.prompt, b, a) for b, a in zip(old, new, strict=True)]
         with session.lock:
@@ -238,8 +238,8 @@ def own_answers(model: LoadedModel, session: Session, strength: float) -> Genera
     prompts = [reply.prompt for reply in session.checked]
     if strength in session.after or not prompts:
         return
-    work = _tuned_answers(model, session, prompts, strength)
-    replies = yield from _staged(work, "answer again", 0, len(prompts), len(prompts))
+    work = tuned_answers(model, session, prompts, strength)
+    replies = yield from staged(work, "answer again", 0, len(prompts), len(prompts))
     with session.lock:
         session.after = {**session.after, strength: replies}
         session.changed()
@@ -275,7 +275,7 @@ def tuned_of(session: Session) -> Tuned:
     return session.tuned
 
 
-def _tuned_answers(
+def tuned_answers(
     model: LoadedModel,
     session: Session,
     prompts: Sequence[str],
@@ -291,32 +291,6 @@ def _tuned_answers(
     return (yield from work)
 
 
-def _staged(
-    work: Generator[Event, None, list[Reply]], stage: str, before: int, count: int, total: int
-) -> Generator[Event, None, list[Reply]]:
-    """``work`` on ``count`` of ``total`` prompts as part of ``stage``, of which ``before`` are done."""
-    answered, share = 0, 0.0
-    yield Progress(stage, PARTS * before, PARTS * total, _counted(before, total))
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as end:
-            yield Progress(stage, PARTS * (before + count), PARTS * total, _counted(before + count, total))
-            return list(end.value)
-        if isinstance(event, Replied):
-            answered, share = event.done, event.done / max(1, event.total)
-            yield event
-        elif isinstance(event, Progress):
-            share = max(share, event.done / max(1, event.total))
-        done = int(PARTS * (before + count * share))
-        yield Progress(stage, done, PARTS * total, _counted(before + answered, total))
-
-
-def _asking(stage: str, prompts: int, tokens: int = TOKENS) -> Part:
-    """The work of asking so many prompts, as a part of a job that does nothing else."""
-    return Part(stage, "generate", float(prompts * tokens))
-
-
 def _then(work: Generator[Event, None, Any], last: Callable[[], Part]) -> Generator[Event, None, Any]:
     """``work``, and what it says lies ahead with ``last`` behind it."""
     with closing(work):
@@ -326,10 +300,6 @@ def _then(work: Generator[Event, None, Any], last: Callable[[], Part]) -> Genera
             except StopIteration as end:
                 return end.value
             yield Ahead((*event.parts, last())) if isinstance(event, Ahead) else event
-
-
-def _counted(done: int, total: int) -> str:
-    return f"{done} of {total}"
 
 
 def _nothing() -> Generator[Event, None, list[Reply]]:

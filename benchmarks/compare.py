@@ -26,7 +26,6 @@ from real_model import arguments, load, machine, own_prompts, tuning_prompts
 from actor_core.evaluate import Rates
 from actor_core.events import finish
 from actor_core.generate import Reply, answer
-from actor_core.judge import judge
 from actor_core.model import LoadedModel
 from actor_core.presets import prompt_sets
 from actor_core.targets import TuningPrompts, drawn
@@ -86,10 +85,7 @@ def measured(
 def replies_of(model: LoadedModel, prepared: Prepared, prompts: Sequence[str], tokens: int) -> list[Reply]:
     """The system's replies, judged as replies to ``prompts`` however it rewrote them."""
     replies = prepared.run(prompts, lambda asked: finish(answer(model, asked, max_new_tokens=tokens)))
-    return [
-        Reply(prompt, reply.text, judge(prompt, reply.text, truncated=reply.truncated), reply.truncated)
-        for prompt, reply in zip(prompts, replies, strict=True)
-    ]
+    return [reply.as_one_to(prompt) for prompt, reply in zip(prompts, replies, strict=True)]
 
 
 def header(sets: Sets) -> list[str]:

@@ -10,7 +10,7 @@ from app import figures, plots, render, scatter
 from app.language import later, number, t, translated
 from app.page import Page, View, step_label, tell_me
 from app.session import Session
-from app.steps import chat, saved, sets
+from app.steps import asked_otherwise, chat, saved, sets
 from app.steps.tune import PER_SET
 from app.studio import Studio
 from app.work import unit
@@ -59,6 +59,7 @@ def build(page: Page) -> None:
         sets.build(page)
         with gr.Tab(t("Try any prompt"), id="try"):
             chat.build(page)
+    asked_otherwise.build(page)
     with gr.Accordion(t("Compare again, or on more prompts"), open=False):
         page.add(
             "more",
@@ -104,6 +105,7 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
     view |= _at_strength(studio, session)
     view |= sets.view(session, comparing=comparing)
     view |= chat.view(session, asking=job is not None and job.kind == "try", ready=usable and job is None)
+    view |= asked_otherwise.view(page, studio, session)
     view |= saved.view(page, studio, session)
     return view
 
@@ -128,6 +130,7 @@ def wire(page: Page) -> None:
     studio = page.studio
     sets.wire(page)
     chat.wire(page)
+    asked_otherwise.wire(page)
     saved.wire(page)
 
     def moved(session: Session, value: float) -> View:

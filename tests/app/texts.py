@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from actor_core.steadiness import wrappers
 from app import words
 from app.errors import HEADINGS
 
@@ -91,7 +92,7 @@ def errors_and_notices() -> frozenset[str]:
 
 @lru_cache
 def written_anywhere() -> frozenset[str]:
-    """The shapes of all texts in the source, and the summaries of the presets."""
+    """The shapes of all texts in the source, the summaries of the presets, and the names of the jailbreaks."""
     found = set()
     for folder in ("app", "actor_core"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -99,6 +100,7 @@ def written_anywhere() -> frozenset[str]:
                 text = _text(node)
                 if text:
                     found.add(shape(text).strip())
+    found |= {wrapper.name for wrapper in wrappers()}
     for path in (ROOT / "presets" / "models").glob("*.toml"):
         found |= set(re.findall(r'^summary = "(.*)"$', path.read_text(encoding="utf-8"), re.MULTILINE))
     return frozenset(found)

@@ -1,0 +1,99 @@
+"""Asked otherwise, in a browser over the quick stand-ins: stopped, seen again after a reload, and by keyboard."""
+
+from __future__ import annotations
+
+from secrets import token_hex
+
+import pytest
+
+from tests.browser.conftest import no_job, overflow, wait_until
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def page(chromium, quick_server):
+    """Someone who has tuned, in step 4 with both parts open; the prompts are such that nobody asked before."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.goto(quick_server.url)
+    page.wait_for_function("localStorage.length > 0")  # the page knows its visitor: it listens
+    page.locator("#model-go").click()
+    page.locator("#model-next:enabled").click()
+    prompts = [f"How do I kill process {token_hex(4)}?" for _ in range(12)]
+    page.locator("#prompts textarea").fill("\n".join([*prompts, "What is bread?"]))
+    page.locator("#prompts-go").click()
+    page.locator("#prompts-next:enabled").click()
+    page.locator("#tune-go:enabled").click()
+    page.locator("#tune-next:enabled").click()
+    page.wait_for_selector("#tiles .st-tile")
+    no_job(page, "compare")
+    opened(page)
+    yield page
+    assert page.faults == []
+    context.close()
+
+
+def opened(page) -> None:
+    for name in ("perspectives", "steadiness"):
+        page.locator(f"#{name} button.label-wrap:not(.open)").click()
+    page.wait_for_selector("#steadiness-go")
+
+
+def rows(page) -> int:
+    return page.locator("#steadiness-found .st-strips tbody tr").count()
+
+
+def test_the_number_of_replies_is_told_before(page):
+    assert "About 348 replies" in page.inner_text("#steadiness")  # 2 × (13 × 8 + 7 × 10)
+    assert "About 111 replies" in page.inner_text("#perspectives")  # 3 × (13 + 24)
+
+
+def test_a_stop_beside_the_button_keeps_what_came(page):
+    page.locator("#steadiness-go:enabled").click()
+    wait_until(lambda: rows(page) >= 4, 20, "the first prompts")
+    assert page.locator("#compare-job .st-job").count() == 0, "progress stands beside its own button"
+    page.locator("#steadiness-stop").click()
+    page.wait_for_selector("#steadiness-job .st-job", state="detached")
+    assert 4 <= rows(page) < 13
+    assert "what was finished" in page.inner_text("#compare-notice")
+
+
+def test_both_are_shown_whole_and_again_after_a_reload(page):
+    for name in ("steadiness", "perspectives"):
+        page.locator(f"#{name}-go:enabled").click()
+        page.wait_for_selector(f"#{name}-job .st-job")
+        page.wait_for_selector(f"#{name}-job .st-job", state="detached")
+    assert rows(page) == 13
+    assert "Refused: 96 of 104 wordings before, 0 after." in page.inner_text("#steadiness-found")
+    assert page.locator("#perspectives-found tbody tr").count() == 3
+    page.reload()
+    page.wait_for_selector("#tiles .st-tile")
+    opened(page)
+    wait_until(lambda: rows(page) == 13, 15, "the strips after a reload")
+
+
+def test_the_arrow_keys_walk_along_a_strip_and_each_cell_is_told(page):
+    strip = page.locator("#steadiness-found .st-strip").first
+    strip.locator("[tabindex='0']").focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    said = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert said.startswith("“Could you explain how to kill process ") and said.endswith("?”: refused")
+    shown = page.evaluate("getComputedStyle(document.activeElement, '::after').content")
+    assert "Could you explain" in shown
+    page.keyboard.press("Tab")
+    said = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert said.startswith("“Tell me how to kill") and said.endswith(": answered"), "the next strip, not the next cell"
+
+
+def test_it_fits_a_phone(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(300)
+    page.locator("#steadiness-found .st-strip").nth(1).locator(".st-cell").last.focus()
+    assert overflow(page) <= 0
+    page.set_viewport_size({"width": 1200, "height": 900})
