@@ -86,11 +86,12 @@ def test_of_no_prompt_nothing_is_made(tiny):
     assert enriched(tiny(), []) == ()
 
 
-def test_stopping_between_events_leaves_nothing_on_the_model(tiny, all_training):  # noqa: F811
+def test_stopping_between_events_leaves_nothing_on_the_model(tiny, all_training, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("actor_core.variants_by_model.MAX_NEW_TOKENS", 2)
     model = tiny()
     before = hooks(model)
     whole = len(list(enrich(model, OWN, toy_set())))
-    for events in range(1, whole):
+    for events in (1, 2, whole // 2, whole - 1):
         work = enrich(model, OWN, toy_set())
         for _ in range(events):
             next(work)
@@ -98,8 +99,9 @@ def test_stopping_between_events_leaves_nothing_on_the_model(tiny, all_training)
         assert hooks(model) == before
 
 
-def test_no_reply_is_among_the_events(tiny):
+def test_no_reply_is_among_the_events(tiny, monkeypatch):
     """What the model writes for a harmful twin is nothing to show before it is cut to one line."""
+    monkeypatch.setattr("actor_core.variants_by_model.MAX_NEW_TOKENS", 2)
     events = list(written_by_model(tiny(), OWN, stage="enrich"))
     assert events and not any(isinstance(event, Replied) for event in events)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from test_cli import HARMFUL, LOOK_ALIKES, ORDINARY
-from tiny_models import asked, hooks
+from tiny_models import THINGS, asked, hooks
 
 from actor_core.prompt_sets import Pair, PromptSet
 from actor_core.targets import TuningPrompts
@@ -22,10 +22,11 @@ import few_prompts  # noqa: E402
 def toy_sized(monkeypatch, tmp_path):
     pairs = tuple(Pair(p.split()[3], p, h) for p, h in zip(LOOK_ALIKES, HARMFUL, strict=True))
     everyday = PromptSet("everyday", "A toy", "", tuple(ORDINARY), pairs, ())
-    kinds = {"first": asked(["kill"], ["bread", "wall", "car", "house"]), "second": asked(["hack"], ["bread", "wall"] * 2)}
+    kinds = {"first": asked(["kill"], THINGS[:4]), "second": asked(["hack"], THINGS[:4])}
     for name, prompts in kinds.items():
-        (tmp_path / f"{name}.txt").write_text("\n".join(f"{p} {n}" for n, p in enumerate(prompts)) + "\n")
+        (tmp_path / f"{name}.txt").write_text("\n".join(prompts) + "\n")
     monkeypatch.setattr(few_prompts, "KINDS", tmp_path)
+    monkeypatch.setattr("actor_core.enrich.why_not", lambda read, seeds, twins: [""] * len(seeds))
     monkeypatch.setattr(few_prompts, "HELD_OUT", 2)
     monkeypatch.setattr(few_prompts, "SIZES", (1, 2))
     monkeypatch.setattr(few_prompts, "prompt_sets", lambda: {"everyday": everyday})
