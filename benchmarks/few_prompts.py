@@ -44,7 +44,7 @@ from actor_core.tune import SHIFTS, STRENGTHS, TuneSettings
 
 KINDS = Path(__file__).resolve().parent / "prompts" / "kinds"
 HEADER = (
-    "| own prompts | | kind answered | other kinds answered | look-alikes answered | harmful refused | "
+    "| own prompts | how | kind answered | other kinds answered | look-alikes answered | harmful refused | "
     "harmful refusals lost | ordinary newly refused |"
 )
 SIZES = (3, 5, 10, 25)
