@@ -3,8 +3,8 @@
 The same machine, versions, weights, prompts and seed give the same numbers, bit for bit. Another machine, or
 another number of threads, adds in another order, and gives nearly the same.
 
-The user's own prompts are in it, since without them nothing can be made again. Where the file goes to others
-(`without_prompts`) their digest stands for them, and they must be given again.
+The user's own prompts are in it, and what was made of them, since without them nothing can be made again. Where
+the file goes to others (`without_prompts`) their digests stand for them, and they must be given again.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ RECIPE = "reproduce.json"
 FORMAT = "second-take.reproduce.1"
 PACKAGES = ("torch", "transformers", "tokenizers", "bitsandbytes", "numpy", "scipy", "scikit-learn", "second-take")
 MAX_BYTES = 50_000_000
+# The digest of no variants and no twins.
+NOTHING_MADE = hashlib.sha256(b"\n").hexdigest()
 
 
 @dataclass(frozen=True)
 class Recipe:
     """``settings`` are those of `TuneSettings`; ``own`` the user's prompts that were repaired, None where they
-    were left out. The digests are SHA-256: of the base, of prompts, of the delta at strength 1."""
+    were left out, and so with the ``variants`` and ``twins`` made of them. The digests are SHA-256: of the base, of
+    prompts, of the delta at strength 1."""
 
     base: BaseModelId
     device: str
@@ -51,10 +54,21 @@ class Recipe:
     own_digest: str
     delta_digest: str
     versions: Mapping[str, str]
+    # A file from before there were any has none.
+    variants: tuple[str, ...] | None = ()
+    twins: tuple[str, ...] | None = ()
+    enriched_digest: str = NOTHING_MADE
 
     @classmethod
     def of(
-        cls, model: LoadedModel, own: Sequence[str], prompt_set: PromptSet, settings: TuneSettings, delta: LayerDelta
+        cls,
+        model: LoadedModel,
+        own: Sequence[str],
+        prompt_set: PromptSet,
+        settings: TuneSettings,
+        delta: LayerDelta,
+        variants: Sequence[str] = (),
+        twins: Sequence[str] = (),
     ) -> Recipe:
         """What ``delta`` was made with a moment ago."""
         return cls(
@@ -68,11 +82,14 @@ class Recipe:
             own_digest=_digest(own),
             delta_digest=delta.digest(),
             versions=dict(_versions()),
+            variants=tuple(variants),
+            twins=tuple(twins),
+            enriched_digest=_groups_digest(variants, twins),
         )
 
     def without_prompts(self) -> Recipe:
         """The same for others' eyes."""
-        return replace(self, own=None)
+        return replace(self, own=None, variants=None, twins=None)
 
     def provenance(self) -> dict[str, Any]:
         """Where the prompts are from, in numbers and names: what a card may say."""
@@ -135,9 +152,15 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def reproduce(
-    recipe: Recipe, model: LoadedModel, prompt_set: PromptSet, own: Sequence[str] | None = None
+    recipe: Recipe,
+    model: LoadedModel,
+    prompt_set: PromptSet,
+    own: Sequence[str] | None = None,
+    variants: Sequence[str] | None = None,
+    twins: Sequence[str] | None = None,
 ) -> Generator[Event, None, Tuned]:
-    """Tunes as ``recipe`` says. ``own`` are the user's prompts where it leaves them out.
+    """Tunes as ``recipe`` says. ``own`` are the user's prompts where it leaves them out, ``variants`` and ``twins``
+    what was made of them.
 
     Raises `DeltaError` for another base, `PromptError` for other prompts, `PresetError` for settings that this
     version does not know.
@@ -151,12 +174,13 @@ def reproduce(
             f"These {len(prompts)} prompts are not those that the change was made with (digest {_digest(prompts)[:12]} "
             f"instead of {recipe.own_digest[:12]}): give those that were refused, in their order."
         )
+    made_of_them = _given_again(recipe, variants, twins)
     recipe.require_prompt_set(prompt_set)
     settings = recipe.tune_settings()
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
     try:
-        return (yield from tune(model, TuningPrompts.of(prompts, prompt_set), settings))
+        return (yield from tune(model, TuningPrompts.of(prompts, prompt_set, *made_of_them), settings))
     finally:
         torch.set_num_threads(threads)
 
@@ -165,10 +189,37 @@ def _digest(prompts: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(prompts).encode()).hexdigest()
 
 
+def _given_again(
+    recipe: Recipe, variants: Sequence[str] | None, twins: Sequence[str] | None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The variants and twins that ``recipe`` was made with: its own, or those given where it leaves them out."""
+    if recipe.enriched_digest == NOTHING_MADE:
+        return (), ()
+    variants = recipe.variants if variants is None else variants
+    twins = recipe.twins if twins is None else twins
+    if variants is None or twins is None:
+        raise PromptError(
+            "The prompts that were made of the user's own were left out of this file: give them again, or use the "
+            "file that lies with the user's own prompts."
+        )
+    digest = _groups_digest(variants, twins)
+    if digest != recipe.enriched_digest:
+        raise PromptError(
+            f"What was made of the user's own prompts is not what the change was made with (digest {digest[:12]} "
+            f"instead of {recipe.enriched_digest[:12]}): give the variants and the twins in their order."
+        )
+    return variants, twins
+
+
 def _set_digest(prompt_set: PromptSet) -> str:
     """Of everything in the set that tuning reads."""
     training, held_out = prompt_set.training(), prompt_set.held_out()
-    groups = (split for part in (training, held_out) for split in (part.benign, part.pseudo_harmful, part.harmful))
+    return _groups_digest(
+        *(split for part in (training, held_out) for split in (part.benign, part.pseudo_harmful, part.harmful))
+    )
+
+
+def _groups_digest(*groups: Sequence[str]) -> str:
     return _digest([line for group in groups for line in (*group, "")])
 
 

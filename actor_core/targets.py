@@ -22,23 +22,34 @@ __all__ = ["TrainingRows", "TuningPrompts", "drawn", "training_rows"]
 # but no single one more than OWN_AT_MOST times.
 OWN_SHARE = 0.25
 OWN_AT_MOST = 20.0
+# How far own prompts and their variants are sent where there are variants, in pseudo-harmful prompts' targets: other
+# prompts of their kind come a part of the way with them, the smaller the fewer they are. Measured by few_prompts.py.
+ENRICHED_REACH = 2.0
 
 
 @dataclass(frozen=True)
 class TuningPrompts:
-    """``own`` are the user's wrongly refused prompts; the others come from a prompt set."""
+    """``own`` are the user's wrongly refused prompts; ``benign`` to ``held_out`` come from a prompt set.
+
+    ``variants`` and ``twins`` were made of the own ones (see `enrich`): the former are to be answered like them,
+    the latter refused.
+    """
 
     own: Sequence[str]
     benign: Sequence[str]
     pseudo_harmful: Sequence[str]
     harmful: Sequence[str]
     held_out: PromptSplit
+    variants: Sequence[str] = ()
+    twins: Sequence[str] = ()
 
     @classmethod
-    def of(cls, own: Sequence[str], prompt_set: PromptSet) -> TuningPrompts:
-        """``own`` with everything that ``prompt_set`` gives for training and for measuring."""
-        training = prompt_set.training()
-        return cls(own, training.benign, training.pseudo_harmful, training.harmful, prompt_set.held_out())
+    def of(
+        cls, own: Sequence[str], prompt_set: PromptSet, variants: Sequence[str] = (), twins: Sequence[str] = ()
+    ) -> TuningPrompts:
+        """``own`` and what was made of them with everything that ``prompt_set`` gives for training and measuring."""
+        training, held_out = prompt_set.training(), prompt_set.held_out()
+        return cls(own, training.benign, training.pseudo_harmful, training.harmful, held_out, variants, twins)
 
     def of_the_set(self) -> list[str]:
         """The set's training prompts, each once, whatever the user's own ones are."""
@@ -50,7 +61,7 @@ class TrainingRows:
     """The prompts in the order they are read, each with its kind and weight."""
 
     prompts: tuple[str, ...]
-    kinds: tuple[str, ...]  # "own", "pseudo-harmful", "harmful" or "benign"
+    kinds: tuple[str, ...]  # "own", "variant", "pseudo-harmful", "harmful", "twin" or "benign"
     weights: Tensor  # [n]
 
     def are(self, *kinds: str) -> Tensor:
@@ -62,24 +73,31 @@ class TrainingRows:
         return [prompt for prompt, its in zip(self.prompts, self.kinds, strict=True) if its == kind]
 
     def indicators(self) -> Tensor:
-        """1 in the column of a row's target: pseudo-harmful and own, harmful, benign; shape [n, 3]."""
-        groups = (("own", "pseudo-harmful"), ("harmful",), ("benign",))
-        return torch.stack([self.are(*group).float() for group in groups], dim=1)
+        """In the column of a row's target (to be answered, to be refused, ordinary) how much of it; shape [n, 3]."""
+        groups = (("own", "variant", "pseudo-harmful"), ("harmful", "twin"), ("benign",))
+        columns = torch.stack([self.are(*group).float() for group in groups], dim=1)
+        if "variant" in self.kinds:
+            columns[self.are("own", "variant")] *= ENRICHED_REACH
+        return columns
 
 
 def training_rows(prompts: TuningPrompts, *, harmful_weight: float) -> TrainingRows:
     """Every training prompt once. A prompt that is the user's own and in the set too is the user's own; a
-    harmful prompt stays harmful whoever pasted it."""
-    harmful_ones = set(prompts.harmful)
-    own = [p for p in dict.fromkeys(prompts.own) if p not in harmful_ones]
-    own_ones = set(own)
-    rest = [p for p in dict.fromkeys(prompts.pseudo_harmful) if p not in own_ones]
-    own_weight = max(1.0, min(OWN_AT_MOST, OWN_SHARE * len(rest) / max(1, len(own))))
+    harmful prompt stays harmful whoever pasted it. What was made of the own ones shares their weight."""
+    harmful, twins = list(dict.fromkeys(prompts.harmful)), list(dict.fromkeys(prompts.twins))
+    seen = {*harmful, *twins}
+    own = [p for p in dict.fromkeys(prompts.own) if p not in seen]
+    variants = [p for p in dict.fromkeys(prompts.variants) if p not in {*seen, *own}]
+    seen = {*own, *variants}
+    rest = [p for p in dict.fromkeys(prompts.pseudo_harmful) if p not in seen]
+    own_weight = max(1.0, min(OWN_AT_MOST, OWN_SHARE * len(rest) / max(1, len(own) + len(variants))))
     groups = [
         ("own", own, own_weight),
+        ("variant", variants, own_weight),
         ("pseudo-harmful", rest, 1.0),
-        ("harmful", list(dict.fromkeys(prompts.harmful)), harmful_weight),
-        ("benign", [p for p in dict.fromkeys(prompts.benign) if p not in own_ones], 1.0),
+        ("harmful", harmful, harmful_weight),
+        ("twin", [p for p in twins if p not in set(harmful)], harmful_weight),
+        ("benign", [p for p in dict.fromkeys(prompts.benign) if p not in seen], 1.0),
     ]
     return TrainingRows(
         prompts=tuple(p for _, group, _ in groups for p in group),
