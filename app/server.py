@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from actor_core.memory import Fit
     from actor_core.model import LoadedModel
 
-__all__ = ["Server"]
+__all__ = ["Server", "pace_key"]
 
 JOBS_IN_LINE = 20
 
@@ -211,3 +211,8 @@ class Server:
         if self.history is not None and self.history.keep(session):
             self.sessions.keep(session)
             self.history.forget_draft(session)
+
+
+def pace_key(model: LoadedModel) -> str:
+    """What the time that a job takes depends on."""
+    return f"{model.source.name} {model.precision} {model.device.type}"
