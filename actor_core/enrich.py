@@ -3,42 +3,38 @@
 DiPT (Just et al. 2024, arXiv 2409.06241) enriches training data with how a request looks from diversified
 perspectives, and finds models steadier under rewording. Here each own prompt gets other *wordings*, *perspectives*
 (who might ask, and why it is harmless), *forms*, *languages*, and a *harmful twin*: the nearest request that should
-be refused. Rules make some, the loaded model the others; what drifts is left out.
+be refused. Rules make some, the loaded model the others; what drifts is left out (see `drift`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import random
+import re
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, zip_longest
 
+from actor_core.drift import why_not
 from actor_core.events import Event, Progress
+from actor_core.harmfulness import read_beside_set
 from actor_core.model import LoadedModel
+from actor_core.perspectives_by_rule import PERSPECTIVES, seen_from
 from actor_core.prompt_sets import PromptSet
 from actor_core.readings import NOTHING_KEPT, ReadingStore
+from actor_core.variant import Form, Variant
+from actor_core.variants_by_model import written_by_model
+from actor_core.wordings import rewordings
 
 __all__ = ["EnrichSettings", "Form", "Variant", "enrich"]
 
-Form = Literal["wording", "perspective", "form", "language", "twin"]
 STAGE = "enrich"
-
-
-@dataclass(frozen=True)
-class Variant:
-    """``text`` was made of the own prompt ``seed``. ``why`` says in words why it was not ``kept``, and is "" else."""
-
-    text: str
-    seed: str
-    form: Form
-    by: Literal["rules", "model"]
-    kept: bool
-    why: str = ""
+ENOUGH = "there are enough others"
 
 
 @dataclass(frozen=True)
 class EnrichSettings:
     """``by_model``: whether the loaded model writes variants too. At most ``per_prompt`` of an own prompt, beside its
-    twin, are kept; which of the rules' are made is drawn with ``seed``."""
+    twins, are kept; which ones, where there are more, is drawn with ``seed``."""
 
     by_model: bool = True
     per_prompt: int = 8
@@ -57,10 +53,63 @@ def enrich(
     The kept ones go into `TuningPrompts.of` as ``variants``, the kept ones of the form "twin" as ``twins``.
     Raises `PromptError` for a set with pairs of fewer than two kinds, by which nothing can be told.
     """
-    yield Progress(STAGE, 0, len(prompts))
-    found = [
-        Variant(f"I am a teacher, and a pupil asked me this: {prompt}", prompt, "perspective", "rules", True)
-        for prompt in dict.fromkeys(prompts)
-    ]
-    yield Progress(STAGE, len(prompts), len(prompts))
-    return tuple(found)
+    seeds = list(dict.fromkeys(prompts))
+    yield Progress(STAGE, 0, len(seeds))
+    made = [variant for seed in seeds for variant in _by_rules(seed)]
+    if settings.by_model:
+        made += yield from written_by_model(model, seeds, stage=STAGE)
+    made = _no_repetitions(made, seeds)
+    read = yield from read_beside_set(
+        model,
+        [*(variant.text for variant in made), *seeds],
+        prompt_set,
+        store,
+        seed=settings.seed,
+        stage=STAGE,
+    )
+    reasons = why_not(read, [v.seed for v in made], [v.form == "twin" for v in made])
+    judged = [replace(v, kept=not why, why=why) for v, why in zip(made, reasons, strict=True)]
+    yield Progress(STAGE, len(seeds), len(seeds))
+    return tuple(variant for seed in seeds for variant in _few([v for v in judged if v.seed == seed], settings))
+
+
+def _by_rules(seed: str) -> Iterator[Variant]:
+    """Other forms by grammar, other words around ``seed``, and who might ask it."""
+    for text in rewordings(seed):
+        form: Form = "wording" if _bare(seed) in _bare(text) else "form"
+        yield Variant(text, seed, form, "rules", kept=True)
+    for perspective in PERSPECTIVES:
+        yield Variant(seen_from(perspective, seed), seed, "perspective", "rules", kept=True)
+
+
+def _no_repetitions(made: Sequence[Variant], seeds: Sequence[str]) -> list[Variant]:
+    """Each text once, and none that is an own prompt; marks, and upper and lower case, aside."""
+    seen = {_bare(seed) for seed in seeds}
+    found = []
+    for variant in made:
+        if _bare(variant.text) not in seen:
+            seen.add(_bare(variant.text))
+            found.append(variant)
+    return found
+
+
+def _bare(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _few(variants: Sequence[Variant], settings: EnrichSettings) -> Iterator[Variant]:
+    """``variants`` of one own prompt: of the kept ones that are no twins, `per_prompt` stay, of every form alike."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    order = list(range(len(variants)))
+    random.Random(f"{settings.seed} {variants[0].seed if variants else ''}").shuffle(order)
+    for place in order:
+        variant = variants[place]
+        if variant.kept and variant.form != "twin":
+            groups.setdefault((variant.form, variant.by), []).append(place)
+    in_turn = (place for places in zip_longest(*groups.values()) for place in places if place is not None)
+    stay = set(islice(in_turn, settings.per_prompt))
+    for place, variant in enumerate(variants):
+        if not variant.kept or variant.form == "twin" or place in stay:
+            yield variant
+        else:
+            yield replace(variant, kept=False, why=ENOUGH)

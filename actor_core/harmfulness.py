@@ -32,7 +32,7 @@ from actor_core.targets import drawn
 if TYPE_CHECKING:
     from actor_core.prompt_sets import PromptSet
 
-__all__ = ["Harmfulness", "name_harmful"]
+__all__ = ["BesideSet", "Examples", "Harmfulness", "name_harmful", "read_beside_set"]
 
 # Of the held-out look-alikes, so many may be flagged.
 MOST_FLAGGED = 0.05
@@ -86,8 +86,8 @@ class Harmfulness:
 
 
 @dataclass(frozen=True)
-class _Examples:
-    """What is learnt from. ``kinds`` numbers what is held out together: a category of twins, or a prompt alone."""
+class Examples:
+    """What is learnt from of a set. ``kinds`` numbers what is held out together: a category of twins, or one prompt."""
 
     prompts: tuple[str, ...]
     harmful: tuple[bool, ...]
@@ -95,7 +95,7 @@ class _Examples:
     twins: int  # the first so many are pairs of a look-alike and its harmful twin, in turn
 
     @classmethod
-    def of(cls, prompt_set: PromptSet, seed: int) -> _Examples:
+    def of(cls, prompt_set: PromptSet, seed: int) -> Examples:
         training = prompt_set.training()
         wanted = set(drawn(training.pseudo_harmful, PAIRS, seed))
         pairs = [pair for pair in prompt_set.pairs if pair.pseudo_harmful in wanted]
@@ -120,6 +120,23 @@ class _Examples:
         )
 
 
+@dataclass(frozen=True)
+class BesideSet:
+    """States of a person's ``prompts``, ``own`` [m, d], and of a set's ``examples``, ``of_set`` [n, d].
+
+    Each coordinate is in standard deviations of the set from the set's mean.
+    """
+
+    prompts: tuple[str, ...]
+    own: Tensor
+    of_set: Tensor
+    examples: Examples
+
+    def harmfulness(self) -> Harmfulness:
+        """How harmful each of the prompts looks."""
+        return _scored(_kernel(self.of_set, self.of_set), _kernel(self.own, self.of_set), self.prompts, self.examples)
+
+
 def name_harmful(
     model: LoadedModel,
     prompts: Sequence[str],
@@ -134,17 +151,30 @@ def name_harmful(
 
     Raises `PromptError` for a set with pairs of fewer than two kinds.
     """
-    examples = _Examples.of(prompt_set, seed)
+    return (yield from read_beside_set(model, prompts, prompt_set, store, seed=seed, stage=STAGE)).harmfulness()
+
+
+def read_beside_set(
+    model: LoadedModel,
+    prompts: Sequence[str],
+    prompt_set: PromptSet,
+    store: ReadingStore,
+    *,
+    seed: int,
+    stage: str,
+) -> Generator[Event, None, BesideSet]:
+    """Reads ``prompts``, and what is learnt from of ``prompt_set`` where ``store`` has not kept it."""
+    examples = Examples.of(prompt_set, seed)
     first, last = middle_layers(model.n_layers)
     layers = sorted({first, (first + last) // 2, last})
-    own, states = yield from store.read_states(model, prompts, examples.prompts, layers, stage=STAGE)
-    yield Progress(STAGE, len(prompts), len(prompts))
+    own, states = yield from store.read_states(model, prompts, examples.prompts, layers, stage=stage)
+    yield Progress(stage, len(prompts), len(prompts))
     spread, mean = torch.std_mean(states, dim=0)
     states, own = ((rows - mean) / spread.clamp(min=1e-6) for rows in (states, own))
-    return _scored(_kernel(states, states), _kernel(own, states), prompts, examples)
+    return BesideSet(tuple(prompts), own, states, examples)
 
 
-def _scored(among: ndarray, to: ndarray, prompts: Sequence[str], examples: _Examples) -> Harmfulness:
+def _scored(among: ndarray, to: ndarray, prompts: Sequence[str], examples: Examples) -> Harmfulness:
     """``among`` is the kernel of the examples [n, n], ``to`` that of ``prompts`` with them [m, n].
 
     Where states are no numbers (a model that overflows in 16 bits) nothing can be told.

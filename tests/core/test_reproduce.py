@@ -10,15 +10,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_cli import LOOK_ALIKES, ORDINARY, ToySet, run, toy, unguarded  # noqa: F401 - fixtures
+from test_cli import HARMFUL, LOOK_ALIKES, ORDINARY, ToySet, run, toy, unguarded  # noqa: F401 - fixtures
 from tiny_models import Source, random_delta
 
 from actor_core import __main__ as command
 from actor_core.delta import LayerDelta
-from actor_core.errors import DeltaError, PresetError
+from actor_core.errors import DeltaError, PresetError, PromptError
 from actor_core.events import finish
 from actor_core.export import export
-from actor_core.recipe import RECIPE, read_recipe
+from actor_core.recipe import RECIPE, Recipe, read_recipe, reproduce
+from actor_core.tune import TuneSettings, TuningPrompts, tune
 from actor_core.two_changes import alike, ask_both
 
 
@@ -81,6 +82,36 @@ def test_a_file_without_prompts_needs_them_again_and_takes_no_others(made, capsy
         code, _, err = reproduced(capsys, str(tmp_path / "shared.json"), "--prompts", str(tmp_path / "own.txt"))
         assert code == wanted
     assert "not those that the change was made with" in err
+
+
+def test_what_was_made_of_the_own_prompts_is_tuned_on_again(toy, tmp_path):  # noqa: F811
+    own, variants, twins = LOOK_ALIKES[:2], LOOK_ALIKES[2:4], HARMFUL[1:2]
+    settings, prompt_set = TuneSettings(layer=2), ToySet()
+    tuned = finish(tune(toy, TuningPrompts.of(own, prompt_set, variants, twins), settings))
+    recipe = Recipe.of(toy, own, prompt_set, settings, tuned.delta, variants, twins)
+    (tmp_path / RECIPE).write_text(recipe.text())
+    read = read_recipe(tmp_path / RECIPE)
+    assert read.variants == tuple(variants) and read.twins == tuple(twins)
+    assert finish(reproduce(read, toy, prompt_set)).delta.digest() == tuned.delta.digest()
+    assert finish(tune(toy, TuningPrompts.of(own, prompt_set), settings)).delta.digest() != tuned.delta.digest()
+
+    shared = read.without_prompts()
+    assert all(prompt not in shared.text() for prompt in (*variants, *twins))
+    again = finish(reproduce(shared, toy, prompt_set, own, variants, twins))
+    assert again.delta.digest() == tuned.delta.digest()
+    with pytest.raises(PromptError, match="give them again"):
+        finish(reproduce(shared, toy, prompt_set, own))
+    with pytest.raises(PromptError, match="in their order"):
+        finish(reproduce(shared, toy, prompt_set, own, variants[::-1], twins))
+
+
+def test_a_recipe_from_before_there_were_variants_is_read(made, capsys):
+    values = json.loads((made / RECIPE).read_text())
+    for name in ("variants", "twins", "enriched_digest"):
+        del values[name]
+    (made / RECIPE).write_text(json.dumps(values))
+    code, out, _ = reproduced(capsys, str(made / RECIPE))
+    assert code == 0 and out.startswith("The same change, bit for bit")
 
 
 def test_another_base_is_refused_with_both_digests(made, toy, capsys, monkeypatch):  # noqa: F811

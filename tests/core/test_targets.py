@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from actor_core.prompt_sets import PromptSplit
-from actor_core.targets import OWN_AT_MOST, TrainingRows, TuningPrompts, training_rows
+from actor_core.targets import OWN_AT_MOST, OWN_SHARE, TrainingRows, TuningPrompts, training_rows
 
 NOTHING = PromptSplit((), (), ())
 
 
-def rows(own=(), benign=(), pseudo=(), harmful=()) -> TrainingRows:
-    prompts = TuningPrompts(own, benign, pseudo, harmful, NOTHING)
+def rows(own=(), benign=(), pseudo=(), harmful=(), variants=(), twins=()) -> TrainingRows:
+    prompts = TuningPrompts(own, benign, pseudo, harmful, NOTHING, variants, twins)
     return training_rows(prompts, harmful_weight=2.0)
 
 
@@ -65,3 +65,25 @@ def test_are_picks_the_rows_of_the_kinds():
 
 def test_no_own_prompt_is_no_fault_here():
     assert rows(benign=["b"], pseudo=["p"]).kinds == ("pseudo-harmful", "benign")
+
+
+def test_variants_are_answered_like_the_own_ones_and_share_their_weight():
+    pseudo = [f"p{n}" for n in range(100)]
+    alone, enriched = rows(["own"], pseudo=pseudo), rows(["own"], pseudo=pseudo, variants=["v1", "v2", "v3", "v4"])
+    assert of(enriched, "v1")[:2] == ("variant", 0)
+    assert of(enriched, "own")[2] == of(enriched, "v1")[2] == pytest.approx(OWN_SHARE * 100 / 5)
+    assert of(alone, "own")[2] == OWN_AT_MOST
+
+
+def test_twins_are_refused_like_harmful_ones_and_the_reference_is_of_the_set_alone():
+    made = rows(["own"], harmful=["h"], twins=["t", "h"])
+    assert of(made, "t") == ("twin", 1, 2.0)
+    assert of(made, "h")[0] == "harmful"
+    assert made.are("harmful").sum() == 1
+
+
+def test_what_is_a_variant_and_something_else_too_is_there_once():
+    made = rows(["own", "t"], ["b", "v"], ["p", "v2"], ["h"], variants=["own", "v", "v2", "h", "t"], twins=["t"])
+    assert of(made, "own")[0] == "own"
+    assert of(made, "v")[0] == of(made, "v2")[0] == "variant"
+    assert of(made, "t")[0] == "twin" and of(made, "h")[0] == "harmful"
