@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 from actor_core.errors import PromptError
 from actor_core.prompts import MAX_CHARS
+from actor_core.variant import Form
 
 if TYPE_CHECKING:
-    from actor_core.enrich import Variant
+    from actor_core.variant import Variant
 
 __all__ = [
     "MAX_ROWS",
@@ -35,8 +36,6 @@ __all__ = [
 # Who has more prompts than these needs no others made of them.
 MAX_SEEDS = 40
 MAX_ROWS = 500
-
-Form = Literal["wording", "perspective", "form", "language", "twin"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,9 @@ def rows_of(found: Iterable[Variant], before: Sequence[Row]) -> tuple[Row, ...]:
     for row in before:
         if row.changed:
             rows.setdefault(row.id, row)
-    return tuple(rows.values())[:MAX_ROWS]
+    # Where there are too many, the last of those that were left out go first.
+    first = {row.id for row in sorted(rows.values(), key=lambda row: not (row.kept or row.changed))[:MAX_ROWS]}
+    return tuple(row for row in rows.values() if row.id in first)
 
 
 def used(rows: Sequence[Row], chosen: Collection[str]) -> Enriched:
