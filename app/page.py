@@ -63,6 +63,8 @@ class Page:
         self.studio = studio
         self.parts: dict[str, Any] = {}
         self.views: dict[str, Callable[[Studio, Session], View]] = {}
+        # What grows while a job runs: a part with what draws it, and the kind of job.
+        self.growing: dict[str, tuple[str, Callable[[Session], str]]] = {}
         self.visitor = gr.BrowserState(None, storage_key="second-take", secret="second-take")
         self.seen = gr.State(-1)
         self.timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
@@ -264,4 +266,6 @@ class Page:
             return self.answer(session)
         panels = {panel_of(job): self.panel(job) for job in jobs if job is not None}
         panels["now"] = self.now(session)
+        kinds = {job.kind for job in jobs if job is not None}
+        panels |= {name: draw(session) for name, (kind, draw) in self.growing.items() if kind in kinds}
         return {self.parts[name]: shown for name, shown in panels.items()}

@@ -35,6 +35,7 @@ class Preparing(Server):
             return
 
         def release() -> None:
+            self.let_go_of_engine()
             self.model, self.model_key = None, None
 
         def finished(model: LoadedModel) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from actor_core.errors import ActorError, ExportError, ModelError, NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Step, StrengthMeasured
-from app import exporting, looks_harmful, saving, work
+from app import chatting, exporting, looks_harmful, saving, work
 from app.errors import Notice
 from app.preparing import Preparing
 from app.server import pace_key
@@ -130,14 +130,15 @@ class Studio(Preparing):
             raise PromptError(
                 f"This conversation has {said:,} characters and {MAX_SAID:,} is the limit: press “New conversation”."
             )
+        engine = self.engine(model)
         before, session.pending = session.pending, prompt  # ahead of the job, which may be done before this is
         try:
             self.submit(
                 session,
                 "try",
-                lambda: work.try_both(model, session, prompt, self.before),
+                lambda: chatting.try_both(engine, session, prompt),
                 stopped="Stopped: this message was not answered. Ask it again, or go on with another.",
-                pace_key=pace_key(model),
+                pace_key=f"{pace_key(model)} {type(engine).__name__}",
             )
         except ActorError:
             session.pending = before
