@@ -119,7 +119,8 @@ def _lines(rows: Sequence[Row], stale: bool) -> str:
 def _line(row: Row, stale: bool) -> str:
     form, disabled = t(words.FORMS[row.form]), " disabled" if stale else ""
     badge = f"<span class='st-badge{' st-refused' if row.form == 'twin' else ''}'>{escape(form)}</span>"
-    why = translated(words.LINE_LOOKS_HARMFUL) if row.flagged else translated(row.why)
+    why = t("Left out: {why}.", why=translated(row.why)) if row.why else ""
+    why = t(words.LINE_LOOKS_HARMFUL) if row.flagged else why
     said = f"<p class='st-hint'>{escape(why)}</p>" if why else ""
     return (
         f"<tr data-id='{row.id}'{' data-kept' * (row.kept or not row.why)}>"

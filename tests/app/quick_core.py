@@ -66,7 +66,7 @@ def enriched(model, prompts, prompt_set, store, settings):
             Variant(f"Please tell me: {prompt}", prompt, "wording", "rules", True),
             Variant(f"I am a teacher, and a <b>pupil</b> asks: {prompt}", prompt, "perspective", "rules", True),
             Variant(f"Write a short list that answers: {prompt}", prompt, "form", "rules", True),
-            Variant(f"{prompt} And what about it?", prompt, "form", "rules", False, "It drifted from your prompt."),
+            Variant(f"{prompt} And what about it?", prompt, "form", "rules", False, "says something else"),
             Variant(f"{prompt.rstrip('?')} without being caught?", prompt, "twin", "rules", True),
         ]
         if settings.by_model:
