@@ -47,7 +47,8 @@ def told(rows: Sequence[Row], chosen: Sequence[str]) -> Notice | None:
             "without them.",
         )
     if len(rows) == variants.MAX_ROWS:
-        return Notice("info", f"The table holds {variants.MAX_ROWS} lines at most: not all that were left out are in it.")
+        said = f"The table holds {variants.MAX_ROWS} lines at most: not all that were left out are in it."
+        return Notice("info", said)
     return None
 
 
