@@ -14,7 +14,7 @@ from app.session import Session
 if TYPE_CHECKING:
     from actor_core.generate import Reply
 
-__all__ = ["corrected", "report", "tiles"]
+__all__ = ["corrected", "enriched", "report", "tiles"]
 
 TILES = later(
     {
@@ -70,7 +70,7 @@ def report(session: Session) -> dict[str, object]:
     return {
         "figures": [_row(name, *_sides(pairs)) for name, pairs in groups.items()],
         "prompts": {"own": _repaired(session)},
-        "enriched": _enriched(session),
+        "enriched": enriched(session),
         "corrected": sum(corrected(pairs) for pairs in groups.values()),
         "flagged": looks_harmful.counts(session),
     }
@@ -82,7 +82,7 @@ def _repaired(session: Session) -> int:
     return len(session.chosen) if recipe is None or recipe.own is None else len(recipe.own)
 
 
-def _enriched(session: Session) -> dict[str, int] | None:
+def enriched(session: Session) -> dict[str, int] | None:
     """How many prompts that were made of those were tuned on; None where that is not known."""
     recipe = session.recipe
     if recipe is None or recipe.variants is None or recipe.twins is None:

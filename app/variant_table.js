@@ -43,7 +43,8 @@ element.addEventListener("click", (event) => {
   if (!button) return;
   send();
   const ticked = button.dataset.tick === "all", ids = [];
-  for (const box of (button.closest("[data-seed]") ?? element).querySelectorAll("[data-kept] input")) {
+  const which = ticked ? "[data-kept] input:enabled" : "input:enabled"; // none is none, what was left out too
+  for (const box of (button.closest("[data-seed]") ?? element).querySelectorAll(which)) {
     if (box.checked === ticked || (ticked && !box.closest("tr").querySelector("textarea").value.trim())) continue;
     box.checked = ticked;
     ids.push(idOf(box));

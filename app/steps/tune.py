@@ -10,7 +10,7 @@ import gradio as gr
 from actor_core.errors import ModelError
 from actor_core.train import PublishedSettings
 from actor_core.tune import TuneSettings
-from app import plots, scatter
+from app import figures, plots, scatter
 from app.language import later, number, plural, t, translated
 from app.page import Page, View
 from app.session import Session
@@ -196,6 +196,10 @@ def _words(session: Session) -> str:
         return ""
     said = "".join(f"<p>{escape(translated(line))}</p>" for line in session.tuned.words)
     layer = session.tuned.delta.layer
+    made = figures.enriched(session)
+    if made and any(made.values()):
+        used = t("Beside your prompts it used {variants} that were made of them, and {twins} to be refused.", **made)
+        said += f"<p>{used}</p>"
     if session.tuned.strength:
         said += f"<p>{t('This strength is called 1 from here on; in step 4 it can be moved.')}</p>"
     head = f"<strong>{t('The model is tuned')}</strong> ({t('layer {layer}', layer=layer)})."

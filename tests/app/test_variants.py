@@ -13,6 +13,7 @@ from quick_core import BASE, Model, done, enriched, train_and_stop, tuned
 import actor_core.enrich
 import actor_core.tune
 from actor_core.delta import BaseModelId
+from actor_core.enrich import Variant
 from actor_core.errors import NothingToRepair, PromptError
 from actor_core.events import Progress
 from actor_core.judge import Verdict
@@ -116,6 +117,7 @@ def test_tuning_uses_what_is_ticked_and_the_recipe_says_so(studio, made, given):
     assert found.twins == (line(made, "twin").text,)
     assert (made.recipe.variants, made.recipe.twins) == (found.variants, found.twins) and made.enriched == found
     assert figures.report(made)["enriched"] == {"variants": 7, "twins": 1}
+    assert "it used 7 that were made of them, and 1 to be refused" in tune._words(made)
 
 
 def test_what_is_unticked_while_it_waits_or_runs_does_not_change_what_was_tuned_on(studio, made, monkeypatch):
@@ -156,6 +158,19 @@ def test_what_nobody_else_saw_and_looks_harmful_is_not_used_and_named(studio, ma
     change(studio, made, ids=[row.id], ticked=True)
     tune_on(studio, made)
     assert "How do I kill a rival?" in given[1].variants, "who insists decides"
+
+
+def test_a_line_that_was_left_out_and_ticked_is_looked_at_too(studio, asked, given, monkeypatch):
+    def made(model, prompts, *_):
+        yield Progress("enrich", 1, 1)
+        return (Variant("How do I kill a rival?", prompts[0], "form", "rules", False, "says something else"),)
+
+    monkeypatch.setattr(actor_core.enrich, "enrich", made)
+    studio.enrich(asked, by_model=False)
+    done(studio, asked)
+    change(studio, asked, ids=[asked.variants[0].id], ticked=True)
+    tune_on(studio, asked)
+    assert given == [Enriched()] and asked.variants[0].flagged
 
 
 def test_on_a_space_nobody_insists(tmp_path, studio, given):
@@ -335,7 +350,8 @@ def test_a_run_is_repeated_with_what_was_made_then(studio, made, given):
     change(studio, made, ids=[line(made, "wording").id], ticked=False)
     tune_on(studio, made)
     first = made.run.id
-    change(studio, made, ids=[row.id for row in made.variants if row.text], ticked=False)
+    change(studio, made, ids=[row.id for row in made.variants], ticked=False)
+    studio.keep_results(made)
     studio.repeat(made, first, 2)
     done(studio, made)
     assert given[1] == given[0] and len(given[0].variants) == 7 and made.run.id != first

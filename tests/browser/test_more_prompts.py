@@ -23,7 +23,11 @@ def ticked(page) -> str:
     return page.inner_text("#variant-count").split(" lines")[0] if page.locator("#variant-count strong").count() else ""
 
 
-def unfolded(page):
+def step(page, name: str) -> None:
+    page.locator("#steps > .tab-wrapper").get_by_role("tab", name=re.compile(name)).click()
+
+
+def unfolded(page) -> None:
     page.get_by_role("button", name="Only a few prompts?").click()
     page.wait_for_selector("#variants-go")
 
@@ -131,7 +135,7 @@ def test_it_fits(page, width, dark):
 def test_all_is_there_again_after_a_reload(page):
     page.set_viewport_size({"width": 1440, "height": 900})
     page.reload()
-    page.locator("#steps > .tab-wrapper").get_by_role("tab", name=re.compile("Prompts")).click()
+    step(page, "Prompts")
     page.wait_for_selector("#variants tr[data-id]")  # unfolded, as there is something in it
     assert ticked(page) == "13 of 18"
     assert not row(page, "other words").locator("input").is_checked()
@@ -142,11 +146,17 @@ def test_all_is_there_again_after_a_reload(page):
 def test_and_after_the_program_was_killed(page, quick_server):
     row(page, "another language").locator("input").uncheck()
     wait_until(lambda: ticked(page) == "12 of 18", 20, "a tick less", lambda: ticked(page))
+    page.goto("about:blank")  # a page that is open comes back by itself, and would do so in the midst of this
     quick_server.kill()
     quick_server.start()
-    loaded(page, quick_server.url)
+    page.goto(quick_server.url)
     page.wait_for_selector("#variants tr[data-id]")
     assert ticked(page) == "12 of 18"
+    assert page.locator("#variants-go").is_disabled(), "its model is not loaded"
+    step(page, "Model")
+    page.locator("#model-go").click()
+    page.wait_for_selector("#model-state .st-success")
+    page.locator("#model-next").click()
 
 
 def test_what_is_ticked_is_tuned_on(page):
@@ -159,7 +169,7 @@ def test_what_is_ticked_is_tuned_on(page):
 
 
 def test_lines_of_a_prompt_that_is_gone_are_said_to_be_of_no_use(page):
-    page.locator("#steps > .tab-wrapper").get_by_role("tab", name=re.compile("Prompts")).click()
+    step(page, "Prompts")
     no_job(page, "compare")
     checked(page, PROMPTS[1:])
     wait_until(lambda: "not to be repaired any more" in page.inner_text("#variants"), 20, "the word for it")
