@@ -150,6 +150,8 @@ def test_and_after_the_program_was_killed(page, quick_server):
     quick_server.kill()
     quick_server.start()
     page.goto(quick_server.url)
+    page.get_by_text("is still here").first.wait_for()
+    step(page, "Prompts")
     page.wait_for_selector("#variants tr[data-id]")
     assert ticked(page) == "12 of 18"
     assert page.locator("#variants-go").is_disabled(), "its model is not loaded"
