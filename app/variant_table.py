@@ -30,7 +30,7 @@ def edit_js() -> str:
 def count(rows: Sequence[Row], chosen: Sequence[str]) -> str:
     """How many lines there are, and what of them would be used; '' while there are none."""
     mine = [row for row in rows if row.of(set(chosen))]
-    if not rows:
+    if not mine:
         return ""
     now = used(rows, chosen)
     said = t(
@@ -122,13 +122,13 @@ def _line(row: Row, stale: bool) -> str:
     why = t("Left out: {why}.", why=translated(row.why)) if row.why else ""
     why = t(words.LINE_LOOKS_HARMFUL) if row.flagged else why
     said = f"<p class='st-hint'>{escape(why)}</p>" if why else ""
+    facts = f"rows='{ceil(len(row.text) / CHARACTERS_A_LINE) or 1}' maxlength='{MAX_CHARS}' dir='auto'"
     return (
         f"<tr data-id='{row.id}'{' data-kept' * (row.kept or not row.why)}>"
-        f"<td><input type='checkbox' aria-label='{escape(t('Use this line'))}'"
+        f"<td><input type='checkbox' aria-label='{escape(t('Use this line'))}' aria-describedby='line-{row.id}'"
         f"{' checked' * row.ticked}{disabled}></td>"
-        f"<td><textarea rows='{ceil(len(row.text) / CHARACTERS_A_LINE) or 1}' maxlength='{MAX_CHARS}' dir='auto' "
-        f"spellcheck='false' autocomplete='off' aria-label='{escape(form)}'{disabled}>{escape(row.text)}</textarea>"
-        f"{said}</td>"
+        f"<td><textarea id='line-{row.id}' {facts} spellcheck='false' autocomplete='off' "
+        f"aria-label='{escape(form)}'{disabled}>{escape(row.text)}</textarea>{said}</td>"
         f"<td>{badge}</td>"
         f"<td class='st-mark'>{escape(t(words.WRITTEN_BY['you' if row.changed else row.by]))}</td></tr>"
     )

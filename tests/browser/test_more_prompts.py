@@ -42,9 +42,11 @@ def loaded(page, url: str) -> None:
 
 
 def checked(page, prompts=PROMPTS) -> None:
+    """Asks ``prompts``, all of which are refused."""
     page.locator("#prompts textarea").fill("\n".join(prompts))
     page.locator("#prompts-go").click()
-    page.wait_for_selector("#refused-summary h3")
+    said = f"{len(prompts)} of your {len(prompts)} prompts are refused"
+    wait_until(lambda: said in page.inner_text("#refused-summary"), 60, said)
     no_job(page, "prompts")
 
 
