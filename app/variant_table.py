@@ -11,7 +11,6 @@ from html import escape
 from math import ceil
 from pathlib import Path
 
-from actor_core.prompts import MAX_CHARS
 from app import words
 from app.language import number, plural, t, translated
 from app.variants import Row, used
@@ -122,12 +121,12 @@ def _line(row: Row, stale: bool) -> str:
     why = t("Left out: {why}.", why=translated(row.why)) if row.why else ""
     why = t(words.LINE_LOOKS_HARMFUL) if row.flagged else why
     said = f"<p class='st-hint'>{escape(why)}</p>" if why else ""
-    facts = f"rows='{ceil(len(row.text) / CHARACTERS_A_LINE) or 1}' maxlength='{MAX_CHARS}' dir='auto'"
+    rows = ceil(len(row.text) / CHARACTERS_A_LINE) or 1
     return (
         f"<tr data-id='{row.id}'{' data-kept' * (row.kept or not row.why)}>"
         f"<td><input type='checkbox' aria-label='{escape(t('Use this line'))}' aria-describedby='line-{row.id}'"
         f"{' checked' * row.ticked}{disabled}></td>"
-        f"<td><textarea id='line-{row.id}' {facts} spellcheck='false' autocomplete='off' "
+        f"<td><textarea id='line-{row.id}' rows='{rows}' dir='auto' spellcheck='false' autocomplete='off' "
         f"aria-label='{escape(form)}'{disabled}>{escape(row.text)}</textarea>{said}</td>"
         f"<td>{badge}</td>"
         f"<td class='st-mark'>{escape(t(words.WRITTEN_BY['you' if row.changed else row.by]))}</td></tr>"

@@ -114,6 +114,16 @@ def test_a_line_is_changed_and_its_field_keeps_the_focus(page):
     wait_until(lambda: ticked(page) == "13 of 18", 20, "the same count")
 
 
+def test_a_line_that_is_too_long_is_said_to_be(page):
+    field = row(page, "another language").locator("textarea")
+    before = field.input_value()
+    field.fill("x" * 4001)
+    page.wait_for_selector("#variants-notice .st-error")
+    assert "This line has 4,001 characters; at most 4,000 can be used" in page.inner_text("#variants-notice")
+    field.fill(before)
+    page.locator("#variants-notice .st-error").wait_for(state="detached")
+
+
 def test_all_lines_of_a_prompt_are_ticked_or_not_with_one_press(page):
     group = page.locator("#variants section").nth(1)
     group.get_by_role("button", name="Tick none").click()
