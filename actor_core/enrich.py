@@ -1,9 +1,12 @@
 """Variants of a person's few prompts, so that a repair made of three or five holds for other words of the same kind.
 
 DiPT (Just et al. 2024, arXiv 2409.06241) enriches training data with how a request looks from diversified
-perspectives, and finds models steadier under rewording. Here each own prompt gets other *wordings*, *perspectives*
-(who might ask, and why it is harmless), *forms*, *languages*, and a *harmful twin*: the nearest request that should
-be refused. Rules make some, the loaded model the others; what drifts is left out (see `drift`).
+perspectives, and finds models steadier under rewording. Here each own prompt gets other *wordings* and *forms*, by
+rules and by the loaded model; *perspectives* (who might ask, and why it is harmless) and *languages*, by the model
+alone; and a *harmful twin*: the nearest request that should be refused. What drifts is left out (see `drift`).
+
+There are no perspectives by rules: as words around the prompt they did less than other wordings, and cost more harmful
+refusals (benchmarks/results/few_prompts.md).
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ from actor_core.drift import why_not
 from actor_core.events import Event, Progress
 from actor_core.harmfulness import read_beside_set
 from actor_core.model import LoadedModel
-from actor_core.perspectives_by_rule import PERSPECTIVES, seen_from
 from actor_core.prompt_sets import PromptSet
 from actor_core.readings import NOTHING_KEPT, ReadingStore
 from actor_core.variant import Form, Variant
@@ -37,7 +39,7 @@ class EnrichSettings:
     twins, are kept; which ones, where there are more, is drawn with ``seed``."""
 
     by_model: bool = True
-    per_prompt: int = 8
+    per_prompt: int = 4
     seed: int = 0
 
 
@@ -54,8 +56,11 @@ def enrich(
     Raises `PromptError` for a set with pairs of fewer than two kinds, by which nothing can be told.
     """
     seeds = list(dict.fromkeys(prompts))
+    if not seeds:
+        return ()
     yield Progress(STAGE, 0, len(seeds))
     made = [variant for seed in seeds for variant in _by_rules(seed)]
+    made += _twins_by_rules(seeds, prompt_set)
     if settings.by_model:
         made += yield from written_by_model(model, seeds, stage=STAGE)
     made = _no_repetitions(made, seeds)
@@ -74,12 +79,24 @@ def enrich(
 
 
 def _by_rules(seed: str) -> Iterator[Variant]:
-    """Other forms by grammar, other words around ``seed``, and who might ask it."""
+    """Other forms by grammar, and other words around ``seed``."""
     for text in rewordings(seed):
         form: Form = "wording" if _bare(seed) in _bare(text) else "form"
         yield Variant(text, seed, form, "rules", kept=True)
-    for perspective in PERSPECTIVES:
-        yield Variant(seen_from(perspective, seed), seed, "perspective", "rules", kept=True)
+
+
+def _twins_by_rules(seeds: Sequence[str], prompt_set: PromptSet) -> Iterator[Variant]:
+    """The harmful prompt of the set that shares most words with each of ``seeds``, rare ones above all.
+
+    It is tuned on anyway: a person sees by it what must not be answered beside their own.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    harmful = prompt_set.training().harmful
+    words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+").fit(harmful)
+    shared = words.transform(seeds) @ words.transform(harmful).T  # [seeds, harmful]
+    for row, seed in enumerate(seeds):
+        yield Variant(harmful[int(shared[[row]].toarray().argmax())], seed, "twin", "rules", kept=True)
 
 
 def _no_repetitions(made: Sequence[Variant], seeds: Sequence[str]) -> list[Variant]:

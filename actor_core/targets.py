@@ -22,6 +22,9 @@ __all__ = ["TrainingRows", "TuningPrompts", "drawn", "training_rows"]
 # but no single one more than OWN_AT_MOST times.
 OWN_SHARE = 0.25
 OWN_AT_MOST = 20.0
+# How far own prompts and their variants are sent where there are variants, in pseudo-harmful prompts' targets: other
+# prompts of their kind come a part of the way with them, the smaller the fewer they are. Measured by few_prompts.py.
+ENRICHED_REACH = 2.0
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,12 @@ class TrainingRows:
         return [prompt for prompt, its in zip(self.prompts, self.kinds, strict=True) if its == kind]
 
     def indicators(self) -> Tensor:
-        """1 in the column of a row's target: to be answered, to be refused, ordinary; shape [n, 3]."""
+        """In the column of a row's target (to be answered, to be refused, ordinary) how much of it; shape [n, 3]."""
         groups = (("own", "variant", "pseudo-harmful"), ("harmful", "twin"), ("benign",))
-        return torch.stack([self.are(*group).float() for group in groups], dim=1)
+        columns = torch.stack([self.are(*group).float() for group in groups], dim=1)
+        if "variant" in self.kinds:
+            columns[self.are("own", "variant")] *= ENRICHED_REACH
+        return columns
 
 
 def training_rows(prompts: TuningPrompts, *, harmful_weight: float) -> TrainingRows:

@@ -88,7 +88,7 @@ def train(
     start = {name: m.weight.detach().clone() for name, m in trained.items()}
     weights = [m.weight for m in trained.values()]
     optimiser = optimiser_of(weights) if optimiser_of else torch.optim.AdamW(weights, lr=settings.learning_rate)
-    signs = torch.where(rows.are("harmful"), 1.0, -1.0)
+    signs = torch.where(rows.are("harmful", "twin"), 1.0, -1.0)
     anchors = {kind: _anchor_batches(entering, rows, kind) for kind in ("harmful", "benign")}
     order = random.Random(seed)
     total, step, recent = settings.epochs * len(entering), 0, []

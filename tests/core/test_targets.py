@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actor_core.prompt_sets import PromptSplit
-from actor_core.targets import OWN_AT_MOST, OWN_SHARE, TrainingRows, TuningPrompts, training_rows
+from actor_core.targets import ENRICHED_REACH, OWN_AT_MOST, OWN_SHARE, TrainingRows, TuningPrompts, training_rows
 
 NOTHING = PromptSplit((), (), ())
 
@@ -19,7 +19,7 @@ def of(made: TrainingRows, prompt: str) -> tuple[str, int, float]:
     """A prompt's kind, the column of its target and its weight; it is there once."""
     assert made.prompts.count(prompt) == 1
     n = made.prompts.index(prompt)
-    assert made.indicators()[n].sum() == 1
+    assert made.indicators()[n].count_nonzero() == 1
     return made.kinds[n], int(made.indicators()[n].argmax()), made.weights[n].item()
 
 
@@ -73,6 +73,13 @@ def test_variants_are_answered_like_the_own_ones_and_share_their_weight():
     assert of(enriched, "v1")[:2] == ("variant", 0)
     assert of(enriched, "own")[2] == of(enriched, "v1")[2] == pytest.approx(OWN_SHARE * 100 / 5)
     assert of(alone, "own")[2] == OWN_AT_MOST
+
+
+def test_where_there_are_variants_own_prompts_and_they_are_sent_farther():
+    alone, enriched = rows(["own"], ["b"], ["p"], ["h"]), rows(["own"], ["b"], ["p"], ["h"], ["v"], ["t"])
+    assert alone.indicators().max() == 1.0
+    far = dict(zip(enriched.prompts, enriched.indicators().sum(dim=1).tolist(), strict=True))
+    assert far == {"own": ENRICHED_REACH, "v": ENRICHED_REACH, "p": 1.0, "h": 1.0, "t": 1.0, "b": 1.0}
 
 
 def test_twins_are_refused_like_harmful_ones_and_the_reference_is_of_the_set_alone():
