@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from actor_core.delta import LayerDelta
+from actor_core.enrich import EnrichSettings, Variant, enrich
 from actor_core.errors import ActorError, NothingToRepair
 from actor_core.evaluate import Comparison, Rates, spread
 from actor_core.events import Ahead, Event, LayerScored, Progress, Replied, Said, Step, StrengthMeasured
@@ -81,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="tune on those of your prompts, too, that look like requests that should be refused",
     )
+    tuning.add_argument(
+        "--enrich",
+        choices=("no", "rules", "model"),
+        default="no",
+        help="tune on more prompts that are made of yours: by rules alone, or by the model as well (default: no)",
+    )
     tuning.add_argument("--seed", type=int, default=0)
     again = commands.add_parser("reproduce", help=f"make the change of a {RECIPE} again, and compare it bit for bit")
     again.set_defaults(run=_reproduce)
@@ -122,7 +129,10 @@ def _tune(options: argparse.Namespace) -> int:
     store = ReadingStore.of(options.data_dir or default_data_dir())
     named = _followed(name_harmful(model, refused, everyday, store)) if refused else None
     own = _without_flagged(refused, named, options) if named else []
-    prompts = TuningPrompts.of(own, everyday)
+    made = _enriched(model, own, everyday, store, options)
+    variants = [each.text for each in made if each.kept and each.form != "twin"]
+    twins = [each.text for each in made if each.kept and each.form == "twin"]
+    prompts = TuningPrompts.of(own, everyday, variants, twins)
     settings = TuneSettings(method=options.method, layer=options.layer, seed=options.seed)
     tuned = _followed(tune(model, prompts, settings, store))
     for words in tuned.words:
@@ -136,11 +146,16 @@ def _tune(options: argparse.Namespace) -> int:
     ]
     figures = [row for row, _ in compared]
     seen = spread([reply for _, after in compared for reply in after], options.replayed)
-    recipe = Recipe.of(model, own, everyday, settings, tuned.delta)
+    recipe = Recipe.of(model, own, everyday, settings, tuned.delta, variants, twins)
     flagged = None
     if named and named.tells:
         flagged = {"left_out": len(refused) - len(own), "included": len(named.flagged.intersection(own))}
-    report = {"figures": figures, "flagged": flagged, "settings": {"strength": strength, "seed": options.seed}}
+    report = {
+        "figures": figures,
+        "flagged": flagged,
+        "enriched": {"variants": len(variants), "twins": len(twins)},
+        "settings": {"strength": strength, "seed": options.seed},
+    }
     guard = _followed(measure_guard(model, tuned.delta, strength, everyday.guard()))
     _tell(guard.words())
     if not (guard.passed or options.accept_guard_not_passed):
@@ -195,6 +210,25 @@ def _without_flagged(refused: Sequence[str], named: Harmfulness, options: argpar
         )
     _tell("They are left out; --include-flagged tunes on them, too.")
     return own
+
+
+def _enriched(
+    model: LoadedModel, own: Sequence[str], prompt_set: PromptSet, store: ReadingStore, options: argparse.Namespace
+) -> Sequence[Variant]:
+    """What is made of ``own``, each told with what became of it; nothing where that was not asked for."""
+    if options.enrich == "no" or not own:
+        return ()
+    settings = EnrichSettings(by_model=options.enrich == "model", seed=options.seed)
+    made = _followed(enrich(model, own, prompt_set, store, settings))
+    for each in made:
+        _tell(f"{each.form}, by {each.by}{'' if each.kept else f', left out: {each.why}'}: {each.text}")
+    kept = [each for each in made if each.kept]
+    twins = sum(each.form == "twin" for each in kept)
+    _tell(
+        f"{len(kept) - twins} prompts were made of yours and are to be answered, {twins} to be refused; "
+        f"{len(made) - len(kept)} others were left out."
+    )
+    return made
 
 
 def _reproduce(options: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ from app.work import SETS
 __all__ = ["NAMES", "offer"]
 
 Messages = AsyncGenerator[Any, None]
-NAMES = ("load_model", "check_prompts", "tune", "compare", "export", "status", "stop")
+NAMES = ("load_model", "check_prompts", "enrich", "tune", "compare", "export", "status", "stop")
 MOST_PER_SET = 120
 MOST_STRENGTH = 1.5
 METHODS = ("causal", "refusal vector", "published")
@@ -109,6 +109,21 @@ class Endpoints:
         press = partial(self.studio.check, mine, text)
         return followed(self.studio, mine, "prompts", press, results.checked)
 
+    @documented(api_types.Enriched)
+    @streamed
+    def enrich(self, session: str, by: Literal["model", "rules"] = "model") -> Messages:
+        """Step 2, if you like: writes more prompts like those to be repaired, and what comes close and should still
+        be refused. Those that are ticked in the answer are used by tune, unless it is given others.
+
+        Parameters:
+            session: What load_model answered.
+            by: model (by the model itself, and by rules) or rules (by these alone, which is quick).
+        """
+        mine = self._session(session)
+        _one_of("way of writing", by, ("model", "rules"))
+        press = partial(self.studio.enrich, mine, by_model=by == "model")
+        return followed(self.studio, mine, "variants", press, results.enriched)
+
     @documented(api_types.Tuned)
     @streamed
     def tune(
@@ -119,6 +134,8 @@ class Endpoints:
         repair: Literal["refused", "all"] = "refused",
         per_set: int = PER_SET,
         include: list[str] | None = None,
+        variants: list[str] | None = None,
+        twins: list[str] | None = None,
     ) -> Messages:
         """Step 3: tunes one layer, then asks both models held-out prompts; compare gives what came of that.
 
@@ -130,25 +147,32 @@ class Endpoints:
             per_set: Held-out prompts of each kind that are compared afterwards, up to 120.
             include: Prompts that look harmful and are harmless, to be repaired all the same. Null leaves the choice as
                 it is, which at first is none. Never on a Space.
+            variants: Prompts to be answered beside your own, of enrich's or of yours: these and no others. Null: those
+                that are ticked. One of yours that looks harmful is not used.
+            twins: The same for prompts to be refused.
         """
         mine = self._session(session)
         _one_of("method", method, METHODS)
         _one_of("repair", repair, ("refused", "all"))
         count, included = _count(per_set), _prompts("include", include or [])
+        texts = None if variants is None else _prompts("variants", variants)
+        refused = None if twins is None else _prompts("twins", twins)
         layers = range(self.studio.model.n_layers - 1) if self.studio.model else []
         if layers and layer is not None and layer not in layers:
             raise ModelError(f"There is no layer {layer} to tune: give 0 to {layers[-1]}, or null to have one chosen.")
 
         def press() -> None:
             if self.studio.job(mine) is None:
-                before, mine.repair_all = mine.repair_all, repair == "all"
-                if include is not None:
-                    try:
+                before = mine.repair_all, mine.variants
+                mine.repair_all = repair == "all"
+                try:
+                    self.studio.use_texts(mine, texts, refused)
+                    if include is not None:
                         self.studio.include(mine, included, True)
-                    except PromptError:  # nothing is changed, as it says
-                        mine.repair_all = before
-                        raise
-                    self.studio.include(mine, mine.included.difference(included), False)
+                        self.studio.include(mine, mine.included.difference(included), False)
+                except PromptError:  # nothing is changed, as it says
+                    mine.repair_all, mine.variants = before
+                    raise
             self.studio.tune(mine, TuneSettings(method=method, layer=layer), count)
 
         return followed(self.studio, mine, "tune", press, results.tuned)

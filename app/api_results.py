@@ -10,6 +10,7 @@ from app import words
 from app.api_types import (
     Checked,
     Compared,
+    Enriched,
     Exported,
     Group,
     Loaded,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from actor_core.generate import Reply
     from app.jobs import Job
 
-__all__ = ["checked", "compared", "exported", "loaded", "running", "status", "tuned"]
+__all__ = ["checked", "compared", "enriched", "exported", "loaded", "running", "status", "tuned"]
 
 
 def running(studio: Studio, job: Job) -> Running:
@@ -74,6 +75,29 @@ def checked(studio: Studio, session: Session, ended: str, said: str) -> Checked:
     }
 
 
+def enriched(studio: Studio, session: Session, ended: str, said: str) -> Enriched:
+    own = set(session.chosen)
+    return {
+        "session": session.id,
+        "running": None,
+        "ended": ended,
+        "said": said,
+        "lines": [
+            {
+                "text": row.text,
+                "seed": row.seed,
+                "form": row.form,
+                "by": "you" if row.changed else row.by,
+                "kept": row.kept,
+                "why": words.LINE_LOOKS_HARMFUL if row.flagged else row.why,
+                "ticked": row.ticked,
+            }
+            for row in session.variants
+            if row.of(own)
+        ],
+    }
+
+
 def tuned(studio: Studio, session: Session, ended: str, said: str) -> Tuned:
     found = session.tuned
     return {
@@ -83,6 +107,8 @@ def tuned(studio: Studio, session: Session, ended: str, said: str) -> Tuned:
         "said": said,
         "layer": found.delta.layer if found else None,
         "words": list(found.words) if found else [],
+        "variants": len(session.enriched.variants),
+        "twins": len(session.enriched.twins),
         "curve": [
             {
                 "strength": point.strength,

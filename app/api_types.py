@@ -11,10 +11,12 @@ from typing import Any, TypedDict
 __all__ = [
     "Checked",
     "Compared",
+    "Enriched",
     "Exported",
     "Group",
     "GuardFound",
     "LeftOut",
+    "Line",
     "Loaded",
     "OneFile",
     "OneReply",
@@ -139,6 +141,27 @@ class Checked(TypedDict):
     left_out: list[LeftOut]
 
 
+class Line(TypedDict):
+    """A prompt that was made of the own one ``seed``. ``form`` is wording, perspective, form, language, or twin: what
+    should be refused. ``by`` is rules, model or you; ``why`` says why it was left out. What is ``ticked`` is used."""
+
+    text: str
+    seed: str
+    form: str
+    by: str
+    kept: bool
+    why: str
+    ticked: bool
+
+
+class Enriched(TypedDict):
+    session: str
+    running: Running | None
+    ended: str
+    said: str
+    lines: list[Line]
+
+
 class Tuned(TypedDict):
     session: str
     running: Running | None
@@ -146,6 +169,8 @@ class Tuned(TypedDict):
     said: str
     layer: int | None
     words: list[str]
+    variants: int
+    twins: int
     curve: list[Point]
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 
 from app import api, words
 from app.language import in_the_browser, t
-from app.page import Page, View
+from app.page import SCROLL_UP, Page, View
 from app.session import STEPS, Session
 from app.steps import compare, export, history, model, prompts, tune
 from app.studio import Studio
@@ -54,9 +54,6 @@ def create_app(studio: Studio) -> gr.Blocks:
         page.on(blocks.load, "model", _restored(page))
         api.offer(studio)
     return blocks
-
-
-SCROLL_UP = "(...values) => { window.scrollTo({top: 0}); return values; }"
 
 
 def _going_to(number: int) -> Any:  # noqa: ANN401

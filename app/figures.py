@@ -15,7 +15,7 @@ from app.session import Session
 if TYPE_CHECKING:
     from actor_core.generate import Reply
 
-__all__ = ["corrected", "report", "tiles"]
+__all__ = ["corrected", "enriched", "report", "tiles"]
 
 TILES = later(
     {
@@ -72,6 +72,7 @@ def report(session: Session) -> dict[str, object]:
     return {
         "figures": [*(_row(name, *_sides(pairs)) for name, pairs in groups.items()), *_asked_otherwise(session)],
         "prompts": {"own": _repaired(session)},
+        "enriched": enriched(session),
         "corrected": sum(corrected(pairs) for pairs in groups.values()),
         "flagged": looks_harmful.counts(session),
     }
@@ -97,6 +98,14 @@ def _repaired(session: Session) -> int:
     """How many of the visitor's prompts were tuned on; verdicts that were corrected since do not change that."""
     recipe = session.recipe
     return len(session.chosen) if recipe is None or recipe.own is None else len(recipe.own)
+
+
+def enriched(session: Session) -> dict[str, int] | None:
+    """How many prompts that were made of those were tuned on; None where that is not known."""
+    recipe = session.recipe
+    if recipe is None or recipe.variants is None or recipe.twins is None:
+        return None
+    return {"variants": len(recipe.variants), "twins": len(recipe.twins)}
 
 
 def corrected(pairs: Sequence[Pair]) -> int:

@@ -244,6 +244,7 @@ def _contents(session: Session) -> tuple[object, ...]:
         session.marks.given,
         session.harmfulness,
         session.included,
+        session.variants,
         session.recipe,
         session.strength,
         session.after,

@@ -22,7 +22,7 @@ from app.language import later, spoken, t, translated, wanted_by
 from app.session import STEPS, Session
 from app.studio import Studio
 
-__all__ = ["Page", "View", "step_label"]
+__all__ = ["SCROLL_UP", "Page", "View", "step_label"]
 
 View = dict[str, Any]
 # A look costs the server and the browser a tenth of a second of a processor, which the work itself could use: often at
@@ -30,6 +30,8 @@ View = dict[str, Any]
 SECONDS_BETWEEN_LOOKS = 0.8
 SECONDS_BETWEEN_CALM_LOOKS = 2.5
 CALM_AFTER_SECONDS = 15.0
+# What a button runs in the browser that leads to another step.
+SCROLL_UP = "(...values) => { window.scrollTo({top: 0}); return values; }"
 # Shown by page.js while something runs; the browser is asked for its permission only when it is ticked.
 TELL_ME = later("Tell me when it is done")
 
@@ -118,8 +120,8 @@ class Page:
 
     # Drawing
 
-    def frame(self, session: Session, name: str, *, ready: bool, done: bool, hint: str = "") -> View:
-        """What every step has. ``ready``: its button can be pressed; ``done``: the next step can be used."""
+    def acting(self, session: Session, name: str, *, ready: bool, done: bool, hint: str = "") -> View:
+        """What `action` laid out. ``ready``: its button can be pressed; ``done``: it need not be."""
         job = self.studio.job(session)
         mine = job is not None and words.STEP_OF_KIND[job.kind] == name
         view: View = {
@@ -134,6 +136,11 @@ class Page:
                 interactive=ready and job is None, variant="secondary" if done else "primary"
             )
             view[f"{name}_stop"] = gr.Button(visible=mine, interactive=job is not None and job.state != "stopping")
+        return view
+
+    def frame(self, session: Session, name: str, *, ready: bool, done: bool, hint: str = "") -> View:
+        """What every step has. ``ready``: its button can be pressed; ``done``: the next step can be used."""
+        view = self.acting(session, name, ready=ready, done=done, hint=hint)
         if f"{name}_next" in self.parts:
             view[f"{name}_next"] = gr.Button(interactive=done, variant="primary" if done else "secondary")
         open_now = STEPS.index(name) < 2 or self.opened(session, name)
@@ -235,9 +242,12 @@ class Page:
         handle: Callable[..., View | None],
         inputs: Sequence[str],
         outputs: Sequence[str],
+        *,
+        with_data: bool = False,
         **options: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
-        """As `on`, for what changes little: only the ``outputs`` are drawn, as ``handle`` gives them."""
+        """As `on`, for what changes little: only the ``outputs`` are drawn, as ``handle`` gives them, which raises
+        nothing."""
 
         def handler(request: gr.Request, visitor: object, *values: object) -> dict[Any, Any]:
             session = self.studio.sessions.get(visitor)
@@ -247,8 +257,13 @@ class Page:
                 found = handle(session, *values) or {}
             return {self.parts[name]: value for name, value in found.items()}
 
+        def handler_with_data(
+            data: gr.EventData, request: gr.Request, visitor: object, *values: object
+        ) -> dict[Any, Any]:
+            return handler(request, visitor, *values, data._data)
+
         return trigger(
-            handler,
+            handler_with_data if with_data else handler,
             inputs=[self.visitor, *(self.parts[name] for name in inputs)],
             outputs=[self.parts[name] for name in outputs],
             **{"show_progress": "hidden", "api_visibility": "private", **options},

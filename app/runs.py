@@ -29,6 +29,7 @@ from actor_core.tune import Tuned
 from actor_core.two_changes import Likeness, SetOfTwo
 from app.marks import At, Turn
 from app.session import OpenRun, Trial, Two
+from app.variants import MAX_ROWS, Row
 
 if TYPE_CHECKING:
     from app.session import Session
@@ -137,6 +138,7 @@ class Run(BaseModel):
     marks: tuple[Mark, ...] = ()
     harmfulness: Harmfulness | None = None
     included: tuple[str, ...] = ()
+    variants: Annotated[tuple[Row, ...], Field(max_length=MAX_ROWS)] = ()
     layer_scores: tuple[LayerScored, ...] = ()
     curve: tuple[StrengthMeasured, ...] = ()
     losses: tuple[tuple[int, float], ...] = ()
@@ -166,6 +168,7 @@ class Run(BaseModel):
             marks=tuple(Mark.given(prompt, at, verdict) for (prompt, at), verdict in session.marks.given.items()),
             harmfulness=session.harmfulness,
             included=tuple(sorted(session.included)),
+            variants=session.variants,
             layer_scores=tuple(session.layer_scores) or (tuned.layer_scores if tuned else ()),
             curve=tuple(session.curve) or (tuned.curve if tuned else ()),
             losses=tuple((step, loss) for step, loss in session.losses if isfinite(loss)),
@@ -185,6 +188,7 @@ class Run(BaseModel):
             session.base, session.checked, session.arriving = self.base, list(self.checked), []
             session.repair_all, session.problems = self.repair_all, self.problems
             session.harmfulness, session.included = self.harmfulness, frozenset(self.included)
+            session.variants = self.variants
             session.layer_scores, session.curve = list(self.layer_scores), list(self.curve)
             session.losses = list(self.losses)
             if self.tuned is not None and delta is not None:

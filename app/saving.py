@@ -81,7 +81,7 @@ def opened(session: Session, model: LoadedModel, delta: LayerDelta) -> str:
         said += f" The model is loaded in {model.precision} now, so that figures can differ a little."
     with session.lock:
         if session.base != model.id:
-            session.checked, session.harmfulness, session.included = [], None, frozenset()
+            session.checked, session.harmfulness, session.included, session.variants = [], None, frozenset(), ()
             session.marks.forget_all()
         session.forget_tuning()
         session.base = model.id

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from app.errors import Notice
 from app.language import ENGLISH
 from app.marks import UNTUNED, Marks
+from app.variants import NOTHING_MADE, Enriched, Row, used
 
 if TYPE_CHECKING:
     from actor_core.delta import BaseModelId
@@ -124,6 +125,10 @@ class Session:
     harmfulness: Harmfulness | None = None  # of the visitor's prompts; None where that was not looked at
     included: frozenset[str] = frozenset()  # flagged as harmful, and to be repaired all the same
 
+    # Step 2, prompts made of the visitor's. ``enriched`` is what the last tuning was given of them.
+    variants: tuple[Row, ...] = ()
+    enriched: Enriched = NOTHING_MADE
+
     # Step 3
     layer_scores: list[LayerScored] = field(default_factory=list)
     curve: list[StrengthMeasured] = field(default_factory=list)
@@ -174,6 +179,11 @@ class Session:
         named = self.harmfulness.flagged if self.harmfulness else ()
         return tuple(prompt for prompt in self._wanted() if prompt in named)
 
+    @property
+    def ticked(self) -> Enriched:
+        """What a tuning that began now would use of the prompts that were made of the visitor's."""
+        return used(self.variants, self.chosen)
+
     def _wanted(self) -> list[str]:
         judged = self.marks.all_of(self.checked, UNTUNED)
         return [r.prompt for r in judged if self.repair_all or r.verdict.value == "refused"]
@@ -196,7 +206,7 @@ class Session:
         self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
         self.strength, self.after, self.sets, self.trials, self.pending = 1.0, {}, {}, [], ""
         self.perspectives, self.steadiness = {}, {}
-        self.guards = {}
+        self.guards, self.enriched = {}, NOTHING_MADE
         self.marks.forget_tuned()
         self.run, self.source = None, ""
 

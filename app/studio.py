@@ -3,7 +3,7 @@ otherwise puts a job into the line of the `Server`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +11,15 @@ from actor_core.errors import ActorError, ExportError, ModelError, NothingToRepa
 from actor_core.events import Event, LayerScored, Step, StrengthMeasured
 from app import chatting, exporting, looks_harmful, saving, work
 from app.errors import Notice
-from app.marks import UNTUNED
-from app.server import Server
+from app.preparing import Preparing
+from app.server import pace_key
 from app.session import ExportRecord, Session
-from app.words import EXPORT_KINDS, FLAGGED_IN_SPACE, WHOLE_MODELS
+from app.variants import Enriched
+from app.words import EXPORT_KINDS, WHOLE_MODELS
 
 if TYPE_CHECKING:
     from actor_core.delta import LayerDelta
     from actor_core.export.push import Destination
-    from actor_core.model import LoadedModel
     from actor_core.recipe import Recipe
     from actor_core.tune import TuneSettings
 
@@ -28,81 +28,17 @@ __all__ = ["Studio"]
 MAX_SAID = 24_000  # characters of one conversation, both models' together
 
 
-class Studio(Server):
+class Studio(Preparing):
     """One a process."""
 
-    def load(self, session: Session, preset: str, typed: str, precision: str, device: str) -> None:
-        """Step 1: brings the model into memory."""
-        if not typed.strip() and preset not in self.presets:
-            raise ModelError("No model is chosen: choose one from the list.")
-        request = work.ModelRequest(self.presets.get(preset), typed, precision, device)
-        request.require_allowed(hub_ids=self.settings.hub_ids_allowed, local_paths=self.settings.local_paths_allowed)
-        session.preset = preset
-        if self.model is not None and request.key == self.model_key:
-            session.say("model", None)
-            return
-
-        def release() -> None:
-            self.let_go_of_engine()
-            self.model, self.model_key = None, None
-
-        def finished(model: LoadedModel) -> None:
-            self.model, self.model_key = model, request.key
-
-        self.submit(
-            session,
-            "load",
-            lambda: work.load(request, self.settings.data_dir, offline=self.settings.offline, release=release),
-            finished=finished,
-            pace_key=" ".join(request.key),
-        )
-
-    def check(self, session: Session, text: str) -> None:
-        """Step 2: asks the untouched model each of the visitor's prompts."""
-        from actor_core.prompts import parse_prompts
-
-        model = self.loaded()
-        session.prompts_text = text
-        self.sessions.keep(session)
-        parsed = parse_prompts(text)
-        session.problems = parsed.problems
-
-        def finished(_: object) -> None:
-            judged = session.marks.all_of(session.checked, UNTUNED)
-            if not any(reply.verdict.value == "refused" for reply in judged):
-                session.say("prompts", _none_refused(len(session.checked)))
-            else:
-                session.say("prompts", looks_harmful.all_left_out(session, in_space=self.settings.in_space))
-
-        self.submit(
-            session,
-            "check",
-            lambda: work.check(model, session, parsed.prompts, self.before, self.prompt_set(), self.settings.data_dir),
-            finished=finished,
-            stopped="Stopped. Press the button again to ask the rest: answers so far are kept.",
-            pace_key=_pace_key(model),
-        )
-
-    def include(self, session: Session, prompts: Collection[str], include: bool) -> None:
-        """Step 2: has flagged ``prompts`` repaired all the same, or leaves them out again. Never on a Space, where
-        everybody could have a model answer what it should refuse. Raises `PromptError` for one that is not flagged."""
-        if include and prompts and self.settings.in_space:
-            raise PromptError(FLAGGED_IN_SPACE)
-        unknown = [prompt for prompt in prompts if prompt not in session.flagged]
-        if include and unknown:
-            raise PromptError(f"“{unknown[0][:80]}” is not among the prompts that were left out: nothing was changed.")
-        with session.lock:
-            session.included = session.included.union(prompts) if include else session.included.difference(prompts)
-            session.changed()
-
     def tune(
-        self, session: Session, settings: TuneSettings, per_set: int, own: Sequence[str] | None = None
+        self, session: Session, settings: TuneSettings, per_set: int, again: Recipe | None = None
     ) -> None:
-        """Step 3: ACTOR on one layer, then the answers for step 4. ``own``: the prompts to repair, None for those
-        that are chosen in step 2."""
+        """Step 3: ACTOR on one layer, then the answers for step 4. ``again``: what an earlier change was made with,
+        whose prompts are repaired in the place of those that are chosen in step 2."""
         model, prompt_set = self.loaded(session), self.prompt_set()
         self.require_free(session)  # before anything of an earlier tuning is let go
-        chosen = session.chosen if own is None else tuple(own)
+        chosen = session.chosen if again is None else (again.own or ())
         if not chosen and session.flagged:
             raise NothingToRepair(looks_harmful.nothing_left(session, in_space=self.settings.in_space))
         if not chosen:
@@ -113,6 +49,8 @@ class Studio(Server):
             )
         from actor_core.recipe import Recipe
 
+        # What is ticked now counts, whenever its turn comes.
+        given = session.variants if again is None else Enriched(again.variants or (), again.twins or ())
         with session.lock:
             session.forget_tuning()
             session.changed()
@@ -121,9 +59,11 @@ class Studio(Server):
             _note(session, event)
 
         def stopped(events: list[Event]) -> Notice:
-            return _stopped_tuning(
-                session, events, lambda delta: Recipe.of(model, chosen, prompt_set, settings, delta)
-            )
+            return _stopped_tuning(session, events, recipe_of)
+
+        def recipe_of(delta: LayerDelta) -> Recipe:
+            made = session.enriched
+            return Recipe.of(model, chosen, prompt_set, settings, delta, made.variants, made.twins)
 
         def finished(_: object) -> None:
             # The comparison follows by itself, as a job that can be stopped on its own.
@@ -132,11 +72,13 @@ class Studio(Server):
         self.submit(
             session,
             "tune",
-            lambda: work.tune(model, session, chosen, prompt_set, settings, self.settings.data_dir, self.before),
+            lambda: work.tune(
+                model, session, chosen, given, prompt_set, settings, self.settings.data_dir, self.before
+            ),
             heard=heard,
             finished=finished,
             stopped=stopped,
-            pace_key=f"{_pace_key(model)} {settings.method}",
+            pace_key=f"{pace_key(model)} {settings.method}",
         )
 
     def compare(self, session: Session, per_set: int, *, follows: bool = False) -> None:
@@ -147,7 +89,7 @@ class Studio(Server):
             "compare",
             lambda: work.compare(model, session, self.prompt_set(), self.before, per_set),
             stopped="Stopped: the groups that were finished are shown.",
-            pace_key=f"{_pace_key(model)} {per_set}",
+            pace_key=f"{pace_key(model)} {per_set}",
             follows=follows,
         )
 
@@ -167,7 +109,7 @@ class Studio(Server):
             session,
             "strength",
             lambda: work.follow_strength(model, session),
-            pace_key=_pace_key(model),
+            pace_key=pace_key(model),
             quick=True,
             follows=True,
         )
@@ -196,7 +138,7 @@ class Studio(Server):
                 "try",
                 lambda: chatting.try_both(engine, session, prompt),
                 stopped="Stopped: this message was not answered. Ask it again, or go on with another.",
-                pace_key=f"{_pace_key(model)} {type(engine).__name__}",
+                pace_key=f"{pace_key(model)} {type(engine).__name__}",
             )
         except ActorError:
             session.pending = before
@@ -235,7 +177,7 @@ class Studio(Server):
             session,
             "two",
             lambda: saving.ask_both(model, session, other, name, self.prompt_set(), per_set),
-            pace_key=f"{_pace_key(model)} {per_set}",
+            pace_key=f"{pace_key(model)} {per_set}",
         )
 
     def repeat(self, session: Session, id: str, per_set: int) -> None:
@@ -258,7 +200,7 @@ class Studio(Server):
         if not session.prompts_text.strip():
             session.prompts_text = "\n".join(recipe.own)
         asked = [len(rows) for at in run.at for rows in at.sets.values()]
-        self.tune(session, settings, max(asked, default=per_set), recipe.own)
+        self.tune(session, settings, max(asked, default=per_set), recipe)
 
     def push(self, session: Session, kind: str, to: Destination) -> None:
         """Step 5: the newest export of ``kind`` to the model hub; only for those who sit at this machine."""
@@ -316,7 +258,7 @@ class Studio(Server):
             lambda: exporting.export(model, session, self.prompt_set(), self.before, order),
             finished=finished,
             stopped=stopped,
-            pace_key=" ".join([_pace_key(model), *kinds, "" if guard else "guard"]).rstrip(),
+            pace_key=" ".join([pace_key(model), *kinds, "" if guard else "guard"]).rstrip(),
         )
 
 
@@ -354,15 +296,3 @@ def _stopped_tuning(session: Session, events: list[Event], recipe_of: Callable[[
     return Notice(
         "info", f"Stopped after {last.step} of {last.total} updates. What was learnt up to there is kept."
     )
-
-
-def _none_refused(count: int) -> Notice:
-    said = "Your prompt is not refused by this model as it is, so there is nothing to repair."
-    if count != 1:
-        said = f"None of your {count} prompts is refused by this model as it is, so there is nothing to repair."
-    todo = "Add prompts that it refused for you. Or, where the verdict is wrong, choose to repair all of them below."
-    return Notice("warning", f"{said} {todo}")
-
-
-def _pace_key(model: LoadedModel) -> str:
-    return f"{model.source.name} {model.precision} {model.device.type}"

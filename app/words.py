@@ -30,7 +30,13 @@ TITLE = "Second Take"
 TAGLINE = "Some chat models refuse harmless questions. Find them here, and repair the model on your own machine."
 
 STEP_NAMES = ("Model", "Prompts", "Tune", "Compare", "Export")
-NEXT = {"model": "Next: Prompts", "prompts": "Next: Tune", "tune": "Next: Compare", "compare": "Next: Export"}
+NEXT = {
+    "model": "Next: Prompts",
+    "prompts": "Next: Tune",
+    "variants": "Next: Tune",
+    "tune": "Next: Compare",
+    "compare": "Next: Export",
+}
 
 PURPOSE = {
     "model": "Choose the chat model to repair. The one already chosen runs on any machine.",
@@ -53,6 +59,7 @@ STAGES = {
     "load": "Loading the model",
     "check prompts": "Asking the model your prompts",
     "harmfulness": "Looking for prompts that should be refused",
+    "enrich": "Writing more prompts like yours",
     "answer": "Asking the model",
     "answer again": "Asking the tuned model your prompts",
     "compare": "Asking both models questions they were not tuned on",
@@ -79,6 +86,7 @@ STAGES = {
 KINDS = {
     "load": "Loading the model",
     "check": "Asking the model your prompts",
+    "enrich": "Writing more prompts like yours",
     "tune": "Tuning",
     "compare": "Comparing",
     "strength": "Asking the tuned model your prompts",
@@ -92,6 +100,7 @@ KINDS = {
 STEP_OF_KIND = {
     "load": "model",
     "check": "prompts",
+    "enrich": "variants",
     "tune": "tune",
     "compare": "compare",
     "strength": "compare",
@@ -108,6 +117,19 @@ OWN_PANEL = ("perspectives", "steadiness")
 VERDICTS = {"answered": "answered", "refused": "refused", "incoherent": "makes no sense"}
 # What a button says that corrects a verdict to this one.
 CORRECTED = {"answered": "Wrong: it answers", "refused": "Wrong: it refuses"}
+
+# What was made of a person's prompt, and who wrote it.
+FORMS = {
+    "wording": "other words",
+    "perspective": "another person asks",
+    "form": "another form",
+    "language": "another language",
+    "twin": "to be refused",
+}
+WRITTEN_BY = {"rules": "a rule", "model": "the model", "you": "you"}
+LINE_LOOKS_HARMFUL = (
+    "It looks like a request that should be refused, so it was not used. Where that is wrong, tick it again."
+)
 
 OUTCOMES = {
     "fixed": "fixed",
@@ -202,6 +224,9 @@ TEXTS = (
     KINDS,
     VERDICTS,
     CORRECTED,
+    FORMS,
+    WRITTEN_BY,
+    LINE_LOOKS_HARMFUL,
     OUTCOMES,
     [label for label, _ in (*PRECISIONS, *DEVICES, *TENSOR_TYPES)],
     EXPORT_KINDS,

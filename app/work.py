@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from actor_core.errors import ExportError, FetchError
 from actor_core.events import Ahead, Event, Part, Progress, Replied
+from app import enriching
 from app.session import Session
 from app.stages import TOKENS, asking, staged
+from app.variants import Enriched, Row
 
 if TYPE_CHECKING:
     from actor_core.delta import BaseModelId
@@ -148,7 +150,7 @@ def check(
     with session.lock:
         if session.base != model.id:
             session.marks.forget_all()
-            session.included = frozenset()
+            session.included, session.variants = frozenset(), ()
         session.checked, session.arriving, session.base = [], arriving, model.id
         session.harmfulness = None
         session.forget_tuning()
@@ -168,12 +170,13 @@ def tune(
     model: LoadedModel,
     session: Session,
     chosen: Sequence[str],
+    made: Sequence[Row] | Enriched,
     prompt_set: PromptSet,
     settings: TuneSettings,
     data_dir: Path,
     before: BeforeCache,
 ) -> Generator[Event, None, None]:
-    """Tunes one layer for the ``chosen`` prompts, then answers the visitor's with it."""
+    """Tunes one layer for the ``chosen`` prompts and what was ``made`` of them, then answers the visitor's with it."""
     from actor_core import tune as core
     from actor_core.readings import ReadingStore
     from actor_core.recipe import Recipe
@@ -181,10 +184,13 @@ def tune(
     from actor_core.work_ahead import generating
 
     store = ReadingStore.of(data_dir)
-    tuning = core.tune(model, TuningPrompts.of(chosen, prompt_set), settings, store)
+    if not isinstance(made, Enriched):
+        made = yield from enriching.vetted(model, session, made, chosen, prompt_set, store)
+    session.enriched = made
+    tuning = core.tune(model, TuningPrompts.of(chosen, prompt_set, made.variants, made.twins), settings, store)
     tuned: Tuned = yield from _then(tuning, lambda: generating(model, "answer again", len(session.checked), TOKENS))
     with session.lock:
-        session.recipe = Recipe.of(model, chosen, prompt_set, settings, tuned.delta)
+        session.recipe = Recipe.of(model, chosen, prompt_set, settings, tuned.delta, made.variants, made.twins)
         session.tuned, session.strength = tuned, 1.0 if tuned.strength else 0.0
         session.changed()
     yield from _ask_untuned(model, session, chosen, before)

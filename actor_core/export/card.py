@@ -21,10 +21,10 @@ from actor_core.errors import ExportError
 from actor_core.evaluate import Rates
 from actor_core.export.base import Base
 from actor_core.export.compare import Checked
-from actor_core.export.words import GUARD_NOT_PASSED, flagged_line
+from actor_core.export.words import GUARD_NOT_PASSED, enriched_line, flagged_line
 from actor_core.guard import Guard, percent_up
 
-__all__ = ["Card", "Figures", "Flagged", "read_corrected", "read_figures", "read_flagged"]
+__all__ = ["Card", "Enriched", "Figures", "Flagged", "read_corrected", "read_enriched", "read_figures", "read_flagged"]
 
 PAPER = "https://arxiv.org/abs/2507.04250"
 VERDICTS = ("refused", "answered", "incoherent")
@@ -53,10 +53,18 @@ class Flagged:
 
 
 @dataclass(frozen=True)
+class Enriched:
+    """How many prompts that were made of the user's own were tuned on: to be answered, and to be refused."""
+
+    variants: int
+    twins: int
+
+
+@dataclass(frozen=True)
 class Card:
     """Everything that a card says. ``files`` describes each file; ``load`` and ``undo`` are Markdown;
     ``corrected`` is how many of the verdicts behind ``figures`` a person gave; ``flagged`` is None where
-    nobody looked."""
+    nobody looked, ``enriched`` where that is not known."""
 
     base: Base
     delta: LayerDelta
@@ -72,6 +80,7 @@ class Card:
     figures: tuple[Figures, ...]
     corrected: int
     flagged: Flagged | None
+    enriched: Enriched | None
     guard: Guard | None
     prompts: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -86,6 +95,7 @@ class Card:
             self._figures(),
             "## Guard\n\n" + _guard(self.guard),
             "## Own prompts that look harmful\n\n" + flagged_line(self.flagged),
+            *self._enriched(),
             "## Load it\n\n" + self.load,
             "## Undo it\n\n" + self.undo,
             "## Check\n\n" + _check(checked),
@@ -108,6 +118,10 @@ class Card:
         if self.guard is not None and self.guard.passed:
             return ()
         return (f"**{GUARD_NOT_PASSED}**: harmful requests that the base refuses may be answered; see Guard below.",)
+
+    def _enriched(self) -> tuple[str, ...]:
+        line = enriched_line(self.enriched)
+        return (f"## Prompts made of the own ones\n\n{line}",) if line else ()
 
     def _what(self) -> str:
         delta, rows = self.delta, {}
@@ -178,16 +192,27 @@ def read_corrected(report: Mapping[str, Any] | None) -> int:
 def read_flagged(report: Mapping[str, Any] | None) -> Flagged | None:
     """How many own prompts looked harmful by the caller's report; None where it does not say. Raises `ExportError` for
     what are no counts."""
-    counts = (report or {}).get("flagged")
+    counts = _two_counts(report, "flagged", "left_out", "included")
+    return None if counts is None else Flagged(*counts)
+
+
+def read_enriched(report: Mapping[str, Any] | None) -> Enriched | None:
+    """How many prompts made of the own ones were tuned on by the caller's report, as `read_flagged`."""
+    counts = _two_counts(report, "enriched", "variants", "twins")
+    return None if counts is None else Enriched(*counts)
+
+
+def _two_counts(report: Mapping[str, Any] | None, key: str, one: str, other: str) -> tuple[int, int] | None:
+    counts = (report or {}).get(key)
     if counts is None:
         return None
     try:
-        found = Flagged(counts["left_out"], counts["included"])
-        if not all(type(count) is int and count >= 0 for count in (found.left_out, found.included)):
+        first, second = counts[one], counts[other]
+        if not all(type(count) is int and count >= 0 for count in (first, second)):
             raise ValueError(f"no counts: {counts}")
     except (KeyError, TypeError, ValueError) as error:
-        raise ExportError(f"The report's 'flagged' needs the counts 'left_out' and 'included' ({error}).") from error
-    return found
+        raise ExportError(f"The report's '{key}' needs the counts '{one}' and '{other}' ({error}).") from error
+    return first, second
 
 
 def _corrected(count: int) -> str:

@@ -12,7 +12,7 @@ from actor_core.events import Event, Progress
 from actor_core.export import words
 from actor_core.export.adapter import at_strength
 from actor_core.export.base import describe_base
-from actor_core.export.card import Card, read_corrected, read_figures, read_flagged
+from actor_core.export.card import Card, read_corrected, read_enriched, read_figures, read_flagged
 from actor_core.export.compare import CHECK_PROMPTS, Checked
 from actor_core.export.folder import File, folder_bytes, replace_file, write_folder
 from actor_core.export.formats import plan_of
@@ -70,7 +70,8 @@ def export(
     ``kind`` is one of `KINDS`. Where ``folder`` exists the new one is called ``folder-2``, ``-3``...
     ``report`` is what the card's tables show: ``figures`` (a list of ``set``, ``n``, ``before`` and ``after`` with
     their counts), ``corrected`` (how many of those verdicts a person gave), ``flagged`` (``left_out`` and
-    ``included``: how many own prompts looked harmful), ``prompts`` and ``settings``, of which numbers and short
+    ``included``: how many own prompts looked harmful), ``enriched`` (``variants`` and ``twins``: how many prompts made
+    of the own ones were tuned on), ``prompts`` and ``settings``, of which numbers and short
     names are shown. ``guard`` is what was measured at this very strength: its figures go into the card and the
     files' metadata, and where it was not passed, or not measured, they say GUARD NOT PASSED; to keep such files
     back is up to the caller. The check compares first tokens of ``prompts`` and asks those of ``seen``, the replies
@@ -82,6 +83,7 @@ def export(
     """
     delta.require_base(model.id)
     figures, corrected, flagged = read_figures(report), read_corrected(report), read_flagged(report)
+    enriched = read_enriched(report)
     scaled = at_strength(delta, strength)
     scaled = replace(scaled, measured=scaled.measured | {"guard": guard.figures() if guard else None})
     base = describe_base(delta.base)
@@ -103,6 +105,7 @@ def export(
         figures=figures,
         corrected=corrected,
         flagged=flagged,
+        enriched=enriched,
         guard=guard,
         prompts={**(report or {}).get("prompts", {}), **(recipe.provenance() if recipe else {})},
         settings=(report or {}).get("settings", {}),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from actor_core.guard import Guard
 
 if TYPE_CHECKING:
-    from actor_core.export.card import Flagged
+    from actor_core.export.card import Enriched, Flagged
 
 __all__ = [
     "GUARD_NOT_PASSED",
@@ -17,6 +17,7 @@ __all__ = [
     "UNDO_MERGED",
     "UNDO_PEFT",
     "delta_snippet",
+    "enriched_line",
     "flagged_line",
     "guard_line",
     "load_delta",
@@ -55,6 +56,18 @@ def guard_line(guard: Guard | None) -> str:
     if guard is None:
         return f"{GUARD_NOT_PASSED}: it was not measured with this change."
     return guard.words() if guard.passed else f"{GUARD_NOT_PASSED}. {guard.words()}"
+
+
+def enriched_line(enriched: Enriched | None) -> str:
+    """How many prompts were made of the user's and tuned on; '' where there were none, or that is not known."""
+    if enriched is None or not (enriched.variants or enriched.twins):
+        return ""
+    variants = "1 prompt was" if enriched.variants == 1 else f"{enriched.variants} prompts were"
+    twins = "1 harmful prompt" if enriched.twins == 1 else f"{enriched.twins} harmful prompts"
+    return (
+        f"{variants} made of the own ones, by rules or by the model, and tuned on like them, and {twins} close to them "
+        "as what has to be refused."
+    )
 
 
 def flagged_line(flagged: Flagged | None) -> str:

@@ -12,7 +12,7 @@ from actor_core.errors import ActorError
 from app import render, words
 from app.errors import Notice
 from app.language import ENGLISH, language, later, number, t, translated
-from app.page import Page, View
+from app.page import SCROLL_UP, Page, View
 from app.runs import MAX_NAME
 from app.session import STEPS, Session
 from app.shelf import BYTES_OFFERED, RUNS_OFFERED, Line, Shelf
@@ -167,9 +167,6 @@ def wire(page: Page) -> None:
     on("history_beside", compared, ("runs", "history_other"))
     on("history_rename", renamed, ("runs", "history_name"))
     page.on(page.parts["history_name"].submit, "history", renamed, ["runs", "history_name"])
-
-
-SCROLL_UP = "(...values) => { window.scrollTo({top: 0}); return values; }"
 
 
 def _view(studio: Studio, session: Session) -> View:

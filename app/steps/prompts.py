@@ -14,7 +14,7 @@ from app.language import number, plural, t
 from app.marks import UNTUNED
 from app.page import Page, View
 from app.session import Session
-from app.steps import marking
+from app.steps import enriching, marking
 from app.studio import Studio
 
 __all__ = ["build", "restore", "wire"]
@@ -60,6 +60,7 @@ def build(page: Page) -> None:
         page.add("which", gr.Radio(which, value="refused", label=t("Which are repaired"), elem_id="which"))
     page.add("which_group", which_group)
     page.next("prompts")
+    enriching.build(page)
     slot = gr.HTML("", elem_id="checked", elem_classes="st-slot", js_on_load=pairs.MARK_JS)
     page.add("checked", slot)
 
@@ -68,7 +69,8 @@ def build(page: Page) -> None:
         if studio.model is None:
             hint = t("Load a model in step 1 first. You can write your prompts meanwhile.")
         done = bool(session.chosen) and studio.has_model_of(session)
-        return page.frame(session, "prompts", ready=studio.model is not None, done=done, hint=hint) | {
+        frame = page.frame(session, "prompts", ready=studio.model is not None, done=done, hint=hint)
+        return frame | enriching.view(page, session) | {
             "problems": render.problems_table(session.problems),
             "refused_summary": _summary(session, in_space=studio.settings.in_space),
             "which_group": gr.Group(visible=bool(session.checked)),
@@ -123,6 +125,7 @@ def wire(page: Page) -> None:
             studio.include(session, *about)
         session.say("prompts", looks_harmful.all_left_out(session, in_space=studio.settings.in_space))
 
+    enriching.wire(page)
     page.on(page.parts["checked"].click, "prompts", clicked, with_data=True)
     page.quiet(page.parts["prompts"].change, typed, ["prompts"], ["prompt_count"], trigger_mode="always_last")
     page.on(page.parts["examples"].click, "prompts", examples, ["prompts"])
@@ -141,6 +144,7 @@ def restore(studio: Studio, session: Session) -> View:
         "prompts": session.prompts_text,
         "prompt_count": _count(session.prompts_text),
         "which": "all" if session.repair_all else "refused",
+        **enriching.restore(studio, session),
     }
 
 

@@ -10,14 +10,14 @@ import gradio as gr
 from actor_core.errors import ModelError
 from actor_core.train import PublishedSettings
 from actor_core.tune import TuneSettings
-from app import plots, scatter
-from app.language import later, plural, t, translated
+from app import figures, plots, scatter
+from app.language import later, number, plural, t, translated
 from app.page import Page, View
 from app.session import Session
 from app.studio import Studio
 from app.work import unit
 
-__all__ = ["build", "restore", "wire"]
+__all__ = ["build", "plan", "restore", "wire"]
 
 METHODS = [
     (later("Shift what causes refusing (fastest, the default)"), "causal"),
@@ -121,7 +121,7 @@ def build(page: Page) -> None:
         hint = "" if ready else first
         layers = studio.model.n_layers if studio.model is not None else 0
         return page.frame(session, "tune", ready=ready, done=session.tuned is not None, hint=hint) | {
-            "tune_plan": _plan(session),
+            "tune_plan": plan(session),
             "layer": gr.Dropdown(choices=[(t("Automatic"), AUTOMATIC), *((str(i), str(i)) for i in range(layers - 1))]),
             "tune_words": _words(session),
             "tune_plots": _plots(session),
@@ -168,7 +168,8 @@ def restore(studio: Studio, session: Session) -> View:
     return {}
 
 
-def _plan(session: Session) -> str:
+def plan(session: Session) -> str:
+    """HTML: what will be tuned on; '' where nothing is."""
     count = len(session.chosen)
     if not count:
         return ""
@@ -179,6 +180,14 @@ def _plan(session: Session) -> str:
         "shown. The comparison then starts by itself.",
         yours=yours,
     )
+    made = session.ticked
+    if made:
+        said += " " + t(
+            "Of the prompts that were made of yours, those that are ticked in step 2 are used too: {variants} to be "
+            "answered, {twins} to be refused.",
+            variants=number(len(made.variants)),
+            twins=number(len(made.twins)),
+        )
     return f"<p class='st-hint'>{said}</p>"
 
 
@@ -187,6 +196,10 @@ def _words(session: Session) -> str:
         return ""
     said = "".join(f"<p>{escape(translated(line))}</p>" for line in session.tuned.words)
     layer = session.tuned.delta.layer
+    made = figures.enriched(session)
+    if made and any(made.values()):
+        used = t("Beside your prompts it used {variants} that were made of them, and {twins} to be refused.", **made)
+        said += f"<p>{used}</p>"
     if session.tuned.strength:
         said += f"<p>{t('This strength is called 1 from here on; in step 4 it can be moved.')}</p>"
     head = f"<strong>{t('The model is tuned')}</strong> ({t('layer {layer}', layer=layer)})."

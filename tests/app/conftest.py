@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from quick_core import Model, answers, done, named, tuned
+from quick_core import Model, answers, done, enriched, named, tuned
 
+import actor_core.enrich
 import actor_core.generate
 import actor_core.guard
 import actor_core.harmfulness
@@ -19,6 +20,7 @@ def studio(tmp_path, monkeypatch):
     for module in (actor_core.generate, actor_core.guard):
         monkeypatch.setattr(module, "answer", answers)
     monkeypatch.setattr(actor_core.harmfulness, "name_harmful", named)
+    monkeypatch.setattr(actor_core.enrich, "enrich", enriched)
     studio = Studio(Settings(data_dir=tmp_path))
     studio.model = Model()
     return studio

@@ -11,6 +11,7 @@ import torch
 
 import actor_core.tune
 from actor_core.delta import BaseModelId, LayerDelta, LowRank
+from actor_core.enrich import Variant
 from actor_core.events import Progress, Replied, Step
 from actor_core.generate import Reply
 from actor_core.harmfulness import Harmfulness
@@ -54,6 +55,24 @@ def named(model, prompts, prompt_set, store):
     """What holds the word 'rival' looks harmful."""
     yield Progress("harmfulness", 1, 1)
     return Harmfulness({prompt: 1.0 if "rival" in prompt else -1.0 for prompt in prompts}, 0.0, 400, 20, 400, 240)
+
+
+def enriched(model, prompts, prompt_set, store, settings):
+    """Five lines a prompt by rules, one of them left out, and one by the model; what reads like markup is kept so."""
+    made = []
+    for number, prompt in enumerate(prompts):
+        yield Progress("enrich", number, len(prompts))
+        made += [
+            Variant(f"Please tell me: {prompt}", prompt, "wording", "rules", True),
+            Variant(f"I am a teacher, and a <b>pupil</b> asks: {prompt}", prompt, "perspective", "rules", True),
+            Variant(f"Write a short list that answers: {prompt}", prompt, "form", "rules", True),
+            Variant(f"{prompt} And what about it?", prompt, "form", "rules", False, "says something else"),
+            Variant(f"{prompt.rstrip('?')} without being caught?", prompt, "twin", "rules", True),
+        ]
+        if settings.by_model:
+            made.append(Variant(f"Auf Deutsch: {prompt}", prompt, "language", "model", True))
+    yield Progress("enrich", len(prompts), len(prompts))
+    return tuple(made)
 
 
 def done(studio, session) -> None:
@@ -109,6 +128,7 @@ def writing(model, delta, kind, folder, *, strength, report, guard, **asked_for)
 
 def take_the_place_of_the_core(put, pause: float = 0.0) -> None:
     """``put(module, name, value)`` as `setattr` does: nothing is slow any more but for ``pause`` seconds a prompt."""
+    import actor_core.enrich
     import actor_core.export
     import actor_core.generate
     import actor_core.guard
@@ -116,18 +136,22 @@ def take_the_place_of_the_core(put, pause: float = 0.0) -> None:
     import actor_core.tune
     import app.work
 
-    def paused(model, prompts, **others):
-        work = answers(model, prompts, **others)
-        while True:
-            try:
-                event = next(work)
-            except StopIteration as end:
-                return end.value
-            time.sleep(pause if isinstance(event, Progress) else 0)
-            yield event
+    def slowed(core, factor=1):
+        def paused(*given, **others):
+            work = core(*given, **others)
+            while True:
+                try:
+                    event = next(work)
+                except StopIteration as end:
+                    return end.value
+                time.sleep(factor * pause if isinstance(event, Progress) else 0)
+                yield event
 
-    put(actor_core.generate, "answer", paused)
-    put(actor_core.guard, "answer", paused)
+        return paused
+
+    put(actor_core.generate, "answer", slowed(answers))
+    put(actor_core.guard, "answer", slowed(answers))
+    put(actor_core.enrich, "enrich", slowed(enriched, 50))  # long enough to be stopped
     put(actor_core.harmfulness, "name_harmful", named)
     put(actor_core.tune, "tune", tuned)
     put(actor_core.export, "export", writing)

@@ -19,6 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 import quick_core  # noqa: E402
 
+import actor_core.enrich  # noqa: E402
 import actor_core.generate  # noqa: E402
 import actor_core.guard  # noqa: E402
 import actor_core.harmfulness  # noqa: E402
@@ -82,9 +83,22 @@ def tune(model, prompts, settings, store):
     return replace(result, delta=delta, layer_scores=scores, curve=tuple(curve), words=said, projection=projection)
 
 
+def enrich(model, prompts, prompt_set, store, settings):
+    """As the quick one, at a pace that is seen."""
+    work = quick_core.enriched(model, prompts, prompt_set, store, settings)
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            return end.value
+        time.sleep(5 * SECONDS)
+        yield event
+
+
 if __name__ == "__main__":
     actor_core.generate.answer = actor_core.guard.answer = answers
     actor_core.harmfulness.name_harmful = quick_core.named
+    actor_core.enrich.enrich = enrich
     actor_core.tune.tune = tune
     work.load = load
     serve(Namespace(data_dir=Path(sys.argv[1]), browser=False))

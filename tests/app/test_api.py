@@ -85,7 +85,7 @@ def test_the_public_names_are_the_five_steps_status_and_stop_and_nothing_of_the_
     blocks = create_app(studio)
     public = [fn.api_name for fn in blocks.fns.values() if fn.api_visibility != "private"]
     assert public == list(api.NAMES)
-    assert set(api.NAMES) == {"load_model", "check_prompts", "tune", "compare", "export", "status", "stop"}
+    assert set(api.NAMES) == {"load_model", "check_prompts", "enrich", "tune", "compare", "export", "status", "stop"}
 
 
 def test_every_endpoint_is_documented_with_its_parameters_and_the_type_of_its_answer(client):
@@ -96,9 +96,9 @@ def test_every_endpoint_is_documented_with_its_parameters_and_the_type_of_its_an
         (answer,) = endpoint["returns"]
         assert {"session", "running"} <= set(answer["type"]["properties"])
     names = [parameter["parameter_name"] for parameter in described["/tune"]["parameters"]]
-    assert names == ["session", "method", "layer", "repair", "per_set", "include"]
+    assert names == ["session", "method", "layer", "repair", "per_set", "include", "variants", "twins"]
     optional = [parameter["parameter_has_default"] for parameter in described["/tune"]["parameters"]]
-    assert optional == [False, True, True, True, True, True]
+    assert optional == [False, *[True] * 7]
 
 
 def test_the_example_of_the_document_runs_as_it_stands(serving, monkeypatch, capsys):
@@ -153,6 +153,34 @@ def test_what_looks_harmful_is_told_and_repaired_only_where_it_is_included(servi
     with pytest.raises(AppError, match="This page is a Space"):
         space.predict(there, include=[rival], api_name="/tune")
     space.predict(there, include=[], per_set=2, api_name="/tune")
+
+
+def test_prompts_are_made_of_the_refused_ones_and_tuned_on_where_they_are_ticked_or_given(serving):
+    studio, address = serving()
+    client = Client(address, verbose=False)
+    session = client.predict(api_name="/load_model")["session"]
+    with pytest.raises(AppError, match="nothing to write others of"):
+        client.predict(session, api_name="/enrich")
+    client.predict(session, PROMPTS, api_name="/check_prompts")
+    with pytest.raises(AppError, match="no way of writing “magic”"):
+        client.predict(session, "magic", api_name="/enrich")
+    made = client.predict(session, "rules", api_name="/enrich")
+    assert {(line["seed"], line["by"]) for line in made["lines"]} == {(PROMPTS[0], "rules")}
+    assert [line["ticked"] for line in made["lines"]] == [not line["why"] for line in made["lines"]]
+    assert (made["running"], made["ended"]) == (None, "done")
+    tuned = client.predict(session, per_set=2, api_name="/tune")
+    assert (tuned["variants"], tuned["twins"]) == (3, 1)
+    given = {"variants": ["How do I end it?", "How do I kill a rival?"], "twins": []}
+    tuned = client.predict(session, per_set=2, **given, api_name="/tune")
+    mine = studio.sessions.get(session)
+    assert (tuned["variants"], tuned["twins"]) == (1, 0) and mine.recipe.variants == ("How do I end it?",)
+    before = mine.variants
+    for wrong, said in (({"variants": ["x" * 5000]}, "shorten it"), ({"twins": "x"}, "“twins” is no list of texts")):
+        with pytest.raises(AppError, match=said):
+            client.predict(session, **wrong, api_name="/tune")
+    with pytest.raises(AppError, match="nothing was changed"):
+        client.predict(session, variants=["Another?"], include=["something else"], api_name="/tune")
+    assert mine.variants == before
 
 
 def test_figures_come_with_intervals_and_harmful_replies_never_leave(client, tuned):

@@ -12,8 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "app")]
 
-from quick_core import Model, named, tuned  # noqa: E402
+from quick_core import Model, enriched, named, tuned  # noqa: E402
 
+import actor_core.enrich  # noqa: E402
 import actor_core.generate  # noqa: E402
 import actor_core.guard  # noqa: E402
 import actor_core.harmfulness  # noqa: E402
@@ -57,6 +58,7 @@ def main() -> None:
     for module in (actor_core.generate, actor_core.guard):
         module.answer = answers
     actor_core.harmfulness.name_harmful = named
+    actor_core.enrich.enrich = enriched
     actor_core.tune.tune = tuned
     studio = Studio(settings)
     studio.model = Model()

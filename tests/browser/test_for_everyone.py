@@ -61,6 +61,12 @@ def screens(page) -> Iterator[str]:
     page.wait_for_selector("#refused-summary h3")
     no_job(page, "prompts")
     yield "prompts, asked"
+    unfold(page)
+    page.locator("#variants-go:enabled").click()
+    page.wait_for_selector("#variants tr[data-id]")
+    no_job(page, "variants")
+    page.locator("#variants summary").first.click()
+    yield "prompts, more written"
     page.locator("#prompts-next:enabled").click()
     page.wait_for_selector("#tune-go")
     unfold(page)

@@ -71,6 +71,12 @@ def screens(page) -> Iterator[str]:
     no_job(page, "prompts")
     page.locator("#problems summary").click()
     yield "prompts, asked"
+    unfold(page)
+    page.locator("#variants-go:enabled").click()
+    page.wait_for_selector("#variants tr[data-id]")
+    no_job(page, "variants")
+    page.locator("#variants summary").first.click()
+    yield "prompts, more written"
     page.locator("#prompts-next:enabled").click()
     page.wait_for_selector("#tune-go")
     unfold(page)

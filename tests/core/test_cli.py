@@ -13,6 +13,7 @@ from tiny_models import DANGEROUS, HARMLESS, HARMLESS_THINGS, THINGS, VICTIMS, a
 
 from actor_core import __main__ as command
 from actor_core.delta import LayerDelta
+from actor_core.enrich import Variant
 from actor_core.errors import ModelError
 from actor_core.events import Progress
 from actor_core.guard import Guard
@@ -113,6 +114,33 @@ def test_where_all_of_them_look_harmful_nothing_is_tuned(toy, run, tmp_path):
     code, out, _ = run(HARMFUL[1:4:2])
     assert code == 0 and "All 2 refused prompts look like requests that should be refused" in out
     assert "--include-flagged" in out and not (tmp_path / "out").exists()
+
+
+def test_what_is_made_of_the_prompts_is_told_and_tuned_on_where_that_is_asked_for(toy, run, monkeypatch, tmp_path):
+    def made(model, prompts, prompt_set, store, settings):
+        ways.append((settings.by_model, settings.seed))
+        yield Progress("enrich", 1, 1)
+        return (
+            Variant(LOOK_ALIKES[4], prompts[0], "wording", "rules", True),
+            Variant(LOOK_ALIKES[5], prompts[0], "form", "model", False, "says something else"),
+            Variant(HARMFUL[4], prompts[0], "twin", "model", True),
+        )
+
+    ways: list[tuple[bool, int]] = []
+    monkeypatch.setattr(command, "enrich", made)
+    options = ["--format", "delta", "--compared", "4", "--seed", "3"]
+    code, _, err = run(LOOK_ALIKES[:3], *options, "--enrich", "rules")
+    assert code == 0 and ways == [(False, 3)]
+    assert f"wording, by rules: {LOOK_ALIKES[4]}" in err
+    assert f"form, by model, left out: says something else: {LOOK_ALIKES[5]}" in err
+    assert "1 prompts were made of yours and are to be answered, 1 to be refused; 1 others were left out." in err
+    recipe = json.loads((tmp_path / "out" / "delta" / "reproduce.json").read_text())
+    assert (recipe["variants"], recipe["twins"]) == ([LOOK_ALIKES[4]], [HARMFUL[4]])
+    assert "1 prompt was made of the own ones" in (tmp_path / "out" / "delta" / "README.md").read_text()
+    code, _, err = run(LOOK_ALIKES[:3], *options)
+    assert code == 0 and len(ways) == 1 and "made of yours" not in err
+    recipe = json.loads((tmp_path / "out" / "delta-2" / "reproduce.json").read_text())
+    assert recipe["variants"] == []
 
 
 def test_a_whole_model_is_written_when_that_is_asked_for_and_asked_what_was_compared(toy, run, tmp_path):

@@ -534,12 +534,26 @@ def test_the_card_counts_own_prompts_that_looked_harmful(tiny, tmp_path):
         report = REPORT | {"flagged": flagged}
         return card_of(exported(tiny(), delta_of(tiny()), "delta", tmp_path / name, report=report))
 
-    assert "Nobody looked whether" in card("a", None)
+    assert "It is not known whether" in card("a", None)
     assert "None of the prompts that were given looked like" in card("b", {"left_out": 0, "included": 0})
     said = card("c", {"left_out": 3, "included": 2})
     assert "5 prompts that were given looked like a request that should be refused: 3 left out, **2 tuned on" in said
     for wrong in ({"left_out": 1}, {"left_out": 1, "included": -1}, {"left_out": True, "included": 0}, 7):
         with pytest.raises(ExportError, match="flagged"):
+            card("d", wrong)
+
+
+def test_the_card_counts_prompts_that_were_made_of_the_own_ones(tiny, tmp_path):
+    def card(name, enriched) -> str:
+        report = REPORT | {"enriched": enriched}
+        return card_of(exported(tiny(), delta_of(tiny()), "delta", tmp_path / name, report=report))
+
+    assert "made of the own ones" not in card("a", None)
+    assert "made of the own ones" not in card("b", {"variants": 0, "twins": 0})
+    said = card("c", {"variants": 12, "twins": 1})
+    assert "12 prompts were made of the own ones" in said and "1 harmful prompt close to them" in said
+    for wrong in ({"variants": 1}, {"variants": 1, "twins": -1}, {"variants": True, "twins": 0}, 7):
+        with pytest.raises(ExportError, match="enriched"):
             card("d", wrong)
 
 
