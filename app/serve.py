@@ -76,7 +76,9 @@ def quiet_gradio(settings: Settings) -> None:
 def launch_options(settings: Settings) -> dict[str, Any]:
     """What `gr.Blocks.launch` is told."""
     import gradio as gr
+    from starlette.middleware import Middleware
 
+    from app.gate import SLOWED, Gate
     from app.language import for_gradio
 
     theme = gr.themes.Default(
@@ -91,6 +93,8 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "server_port": settings.port if settings.port is not None else free_port(settings.host),
         "share": settings.share,
         "auth": settings.auth,
+        "auth_message": SLOWED,
+        "app_kwargs": {"middleware": [Middleware(Gate)]},
         "inbrowser": False,
         "quiet": True,
         "show_error": False,
