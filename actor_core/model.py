@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from actor_core.delta import BaseModelId
-from actor_core.errors import ModelError, OutOfMemory
+from actor_core.errors import ModelError, OutOfMemory, is_out_of_memory
 from actor_core.events import Event, Progress
 from actor_core.memory import Machine, bytes_of_weights
 
@@ -200,7 +200,7 @@ def load_model(
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
         _require_chat_template(tokenizer, source.name)
-        model, found = AutoModelForCausalLM.from_pretrained(
+        both: Any = AutoModelForCausalLM.from_pretrained(  # a pair, as output_loading_info says
             source.folder,
             config=config,
             trust_remote_code=False,
@@ -209,15 +209,16 @@ def load_model(
             device_map={"": place},
             **_weights_as(chosen, place),
         )
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        gc.collect()
-        raise OutOfMemory(
-            f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
-            "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
-        ) from error
+        model, found = both
     except ModelError:
         raise
     except Exception as error:  # files of others make the libraries raise anything
+        if is_out_of_memory(error):
+            gc.collect()
+            raise OutOfMemory(
+                f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
+                "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
+            ) from error
         raise ModelError(f"{source.name} cannot be loaded: {_first_line(error)}") from error
     _require_all_weights(sorted(found["missing_keys"]), source.name)
     model.eval().requires_grad_(False)

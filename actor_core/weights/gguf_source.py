@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from actor_core.errors import ModelError
 from actor_core.events import Progress
@@ -157,7 +158,7 @@ def main(gguf: Path, folder: Path, memory: int) -> None:
     setattr(gguf_library, "GGUFReader", functools.cache(gguf_library.GGUFReader))  # noqa: B010
     place, name = str(gguf.parent), gguf.name
     tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name, trust_remote_code=False)
-    model, found = AutoModelForCausalLM.from_pretrained(
+    both: Any = AutoModelForCausalLM.from_pretrained(  # a pair, as output_loading_info says
         place,
         gguf_file=name,
         trust_remote_code=False,
@@ -165,6 +166,7 @@ def main(gguf: Path, folder: Path, memory: int) -> None:
         dtype=torch.float16,
         quantization_config=GgufConfig(dequantize=True),
     )
+    model, found = both
     if found["missing_keys"]:
         raise ValueError(f"it lacks the weights {sorted(found['missing_keys'])[0]}")
     for key, parameter in model.named_parameters():

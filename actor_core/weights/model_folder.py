@@ -69,7 +69,9 @@ def check_folder(folder: Path) -> None:
     tensors = sum(_check_safetensors(path) for path in _weights(folder))
     stated = StatedSize.of_config(_read_json(folder / "config.json"))
     if fault := stated.fault(tensors, sum(path.stat().st_size for path in _weights(folder))):
-        raise ModelError(f"{folder / 'config.json'} does not belong to these weights ({fault}): download the model again.")
+        raise ModelError(
+            f"{folder / 'config.json'} does not belong to these weights ({fault}): download the model again."
+        )
     for template in _templates(folder):
         try_template(template, str(folder))
 
@@ -147,7 +149,7 @@ def _shards(folder: Path) -> set[str]:
 
 def _templates(folder: Path) -> list[str]:
     """Every chat template of the folder: transformers takes the first it finds, and knows several places."""
-    found = []
+    found: list[object] = []
     for path in [*folder.glob("*.jinja"), *folder.glob("additional_chat_templates/*.jinja")]:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ModelError(f"{path} has {path.stat().st_size:,} bytes: it is no chat template.")

@@ -36,6 +36,16 @@ class Promise:
     full: int
 
 
+@dataclass(frozen=True)
+class Held:
+    """A promise that ``tests`` of the suite hold in full already."""
+
+    name: str
+    text: str
+    tried: str
+    tests: tuple[str, ...]
+
+
 def spread(cases: list, count: int) -> list:
     """``count`` of ``cases``, spread evenly over them; all where there are no more."""
     if count >= len(cases):

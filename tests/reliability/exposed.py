@@ -131,10 +131,19 @@ def crafted_addresses(count: int, seed: int, folder: Path) -> Iterator[Attempt]:
 
 def _crafted(targets: list[Path], data: Path) -> Iterator[str]:
     """Addresses of ``targets``, absolute, relative, encoded, in the ways that file servers were fooled before."""
-    routes = ("/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/", "/svelte/", "/gradio_api/proxy=")
+    routes = (
+        "/gradio_api/file=",
+        "/gradio_api/file/",
+        "/file=",
+        "/static/",
+        "/assets/",
+        "/svelte/",
+        "/gradio_api/proxy=",
+    )
     for target in targets:
         absolute = target.resolve().as_posix()
         up = "../" * 12 + absolute.lstrip("/")
+        inside = "/" + target.relative_to(data).as_posix() if target.is_relative_to(data) else up
         spelled = [
             absolute,
             "/" + absolute,
@@ -146,7 +155,7 @@ def _crafted(targets: list[Path], data: Path) -> Iterator[str]:
             up.replace("../", "%2e%2e%2f"),
             up.replace("../", "%252e%252e%252f"),
             absolute + "%00.png",
-            f"{data.as_posix()}/page-cache/..{'/' + target.relative_to(data).as_posix() if target.is_relative_to(data) else up}",
+            f"{data.as_posix()}/page-cache/..{inside}",
             f"file://{absolute}",
             f"\\\\127.0.0.1{absolute}",
         ]

@@ -103,7 +103,10 @@ def _hostile(whole: Path, mark: Path) -> dict[str, Files]:
         "quantiser with a module": with_config(quantization_config={"quant_method": "auto-round", "backend": "evil:x"}),
         "dtype as code": with_config(dtype="__import__('os').system('true')", torch_dtype="load"),
         "a pickle for weights": {"model.safetensors": None, "pytorch_model.bin": pickle.dumps(Evil())},
-        "a pickle beside weights": {"pytorch_model.bin": pickle.dumps(Evil()), "training_args.bin": pickle.dumps(Evil())},
+        "a pickle beside weights": {
+            "pytorch_model.bin": pickle.dumps(Evil()),
+            "training_args.bin": pickle.dumps(Evil()),
+        },
         "a pickle named safetensors": {"model.safetensors": pickle.dumps(Evil())},
         "a pickle as vocabulary": {"tokenizer.json": None, "tokenizer.model": pickle.dumps(Evil())},
         "a header of 2^62 bytes": {"model.safetensors": struct.pack("<Q", 2**62) + b"{}"},
@@ -111,13 +114,19 @@ def _hostile(whole: Path, mark: Path) -> dict[str, Files]:
         "a header of nested lists": with_header(b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
         "a tensor behind the end": with_header(b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,99]}}', b"x" * 36),
         "an unknown dtype": with_header(b'{"a":{"dtype":"F99","shape":[4],"data_offsets":[0,4]}}', b"1234"),
-        "a shape of 2^60": with_header(b'{"a":{"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,4]}}', b"1234"),
+        "a shape of 2^60": with_header(
+            b'{"a":{"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,4]}}', b"1234"
+        ),
         "a negative shape": with_header(b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', b"1234"),
-        "weights of whole numbers": {"model.safetensors": save({"model.norm.weight": torch.ones(64, dtype=torch.int64)})},
+        "weights of whole numbers": {
+            "model.safetensors": save({"model.norm.weight": torch.ones(64, dtype=torch.int64)})
+        },
         "a billion layers": with_config(num_hidden_layers=10**9),
         "a width of a billion": with_config(hidden_size=10**9, intermediate_size=10**9),
         "a billion words": with_config(vocab_size=10**9),
-        "infinitely many layers": {"config.json": json.dumps(config).replace('"num_hidden_layers": 3', '"num_hidden_layers": 1e400').encode()},
+        "infinitely many layers": {
+            "config.json": json.dumps(config).replace('"num_hidden_layers": 3', '"num_hidden_layers": 1e400').encode()
+        },
         "negative sizes": with_config(hidden_size=-64, num_attention_heads=-4),
         "no sizes": with_config(hidden_size=0, num_attention_heads=0),
         "sizes as text": with_config(hidden_size="64; import os", num_hidden_layers=[3]),
@@ -130,7 +139,9 @@ def _hostile(whole: Path, mark: Path) -> dict[str, Files]:
             **with_tokens(chat_template=[{"name": "default", "template": LOOP}]),
             "chat_template.jinja": None,
         },
-        "template that fills memory": with_template("{% set ns = namespace(a='x' * 99) %}" + "{% for i in range(60) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}"),
+        "template that fills memory": with_template(
+            "{% set ns = namespace(a='x' * 99) %}" + "{% for i in range(60) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}"
+        ),
         "template of one large string": with_template("{{ 'x' * 10**11 }}"),
         "template of a large number": with_template("{{ 9 ** 9 ** 9 }}"),
         "template that reaches for classes": with_template(OUT),

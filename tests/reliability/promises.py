@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import bad_prompt_files
+import cut_downloads
 import exposed
 import hostile_models
-from attempts import Promise
+import not_finite
+import out_of_memory
+from attempts import Held, Promise
 
-__all__ = ["PROMISES"]
+__all__ = ["ALREADY", "NOT_PROMISED", "PROMISES"]
 
 PROMISES = (
     Promise(
@@ -74,4 +77,65 @@ PROMISES = (
         short=60,
         full=2000,
     ),
+    Promise(
+        "not finite",
+        "NaN or infinity in weights, states, the solve or the change never reaches an export",
+        "one number spoilt, then tuning and every kind of export; each file is read again",
+        not_finite.attempts,
+        short=2,
+        full=40,
+    ),
+    Promise(
+        "out of memory",
+        "Where memory runs out the message names the setting to change, and the next action works",
+        "CUDA's and the CPU's errors at random passes of asking, tuning, the guard, loading and exporting",
+        out_of_memory.attempts,
+        short=5,
+        full=40,
+    ),
+    Promise(
+        "downloads",
+        "A download that was cut, stopped or wrong ends in the right file, or says why not",
+        "cut at random bytes, stopped, wrong bytes and lengths, a hub that hangs, an index that lacks a part",
+        cut_downloads.attempts,
+        short=7,
+        full=140,
+    ),
+)
+
+# Held by tests that were there: the command runs them and counts.
+ALREADY = (
+    Held(
+        "exports",
+        "An export that is killed, or whose disk fills, leaves whole folders or nothing",
+        "killed at 100 random moments, a file replaced at 100 more, every kind on a disk that is really full",
+        ("tests/core/test_export_killed.py",),
+    ),
+    Held(
+        "runs",
+        "Earlier runs are whole or not there, whatever happened while they were written",
+        "damaged, cut, foreign and linked files, full disks, other visitors' ids, all caps",
+        ("tests/app/test_history.py", "tests/app/test_left_runs.py"),
+    ),
+    Held(
+        "sources",
+        "A download from any source is the right file or an error that names each source",
+        "sources in order, digests, faults in words",
+        ("tests/core/test_fetch.py", "tests/core/test_local_model.py"),
+    ),
+    Held(
+        "installs",
+        "An installation that was interrupted is repaired by the next start, and a fault is said in words",
+        "interrupted and failed installers, no network, wrong Pythons, broken environments, folders that take nothing",
+        ("tests/test_launch.py",),
+    ),
+)
+
+NOT_PROMISED = (
+    "A chat template is tried with three conversations. One that is made to harm only at certain words is not found by "
+    "that; the sandbox keeps it from the machine, but not from keeping a processor busy.",
+    "Limits of memory in child processes hold on Linux alone; limits of time everywhere.",
+    "Who has the password shares the server with all others who have it: ids of sessions keep visitors apart, and "
+    "nothing else does.",
+    "Eight visitors who use one machine at once wait for each other: jobs run one after the other.",
 )
