@@ -100,7 +100,8 @@ class Gate:
 
 def _signed_in(scope: Scope) -> bool:
     """Whether the request has the cookie of someone who gave the password, as Gradio set it."""
-    app, cookies = scope["app"], SimpleCookie[str]()
+    app = scope["app"]
+    cookies: SimpleCookie = SimpleCookie()
     for name, value in scope["headers"]:
         if name == b"cookie":
             try:

@@ -26,7 +26,8 @@ Attempts = Callable[[int, int, Path], Iterator[Attempt]]
 
 @dataclass(frozen=True)
 class Promise:
-    """``short`` attempts in the tests, ``full`` ones by the command; ``text`` and ``tried`` are for a table."""
+    """``short`` attempts in the tests (0: none, they take too long), ``full`` ones by the command; ``text`` and
+    ``tried`` are for a table."""
 
     name: str
     text: str

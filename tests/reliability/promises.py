@@ -5,9 +5,13 @@ from __future__ import annotations
 import bad_prompt_files
 import cut_downloads
 import exposed
+import full_disk
 import hostile_models
 import not_finite
 import out_of_memory
+import private
+import soak
+import visitors
 from attempts import Held, Promise
 
 __all__ = ["ALREADY", "NOT_PROMISED", "PROMISES"]
@@ -100,6 +104,62 @@ PROMISES = (
         cut_downloads.attempts,
         short=7,
         full=140,
+    ),
+    Promise(
+        "full disk",
+        "A full disk is a message, nothing is half written, and with room again the work goes on",
+        "five steps on a disk that is really full after 0 to 120 kB more",
+        full_disk.attempts,
+        short=0,
+        full=60,
+    ),
+    Promise(
+        "privacy",
+        "Nothing leaves this machine unasked, no log holds a prompt, and files are readable by their owner alone",
+        "a server driven through five steps: each socket and name looked up, each log, each file",
+        private.attempts,
+        short=0,
+        full=100,
+    ),
+    Promise(
+        "eight at once",
+        "Eight visitors at once get what each gets alone, and none sees another's prompts",
+        "rounds of eight who ask, tune and compare at the same time; the line of jobs grows meanwhile",
+        visitors.at_once,
+        short=8,
+        full=80,
+    ),
+    Promise(
+        "stop",
+        "Stop ends any work within 5 s, and the line is free afterwards",
+        "random moments of loading, asking, tuning, comparing and a strength",
+        visitors.stops,
+        short=10,
+        full=50,
+    ),
+    Promise(
+        "leaving",
+        "Who goes away in the middle of a call leaves no job behind",
+        "calls that are cancelled at random moments, each followed by another visitor's",
+        visitors.leaving,
+        short=0,
+        full=20,
+    ),
+    Promise(
+        "killed",
+        "After kill -9 prompts and earlier runs are there, whole",
+        "a process killed at random moments of asking, tuning and comparing",
+        visitors.killed,
+        short=5,
+        full=40,
+    ),
+    Promise(
+        "soak",
+        "Memory and open files stay where they were",
+        "rounds of tuning, comparing and exporting on one model",
+        soak.attempts,
+        short=0,
+        full=200,
     ),
 )
 
