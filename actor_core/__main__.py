@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from actor_core.delta import LayerDelta
 from actor_core.errors import ActorError, NothingToRepair
 from actor_core.evaluate import Comparison, Rates, spread
-from actor_core.events import Ahead, Event, LayerScored, Progress, Replied, Step, StrengthMeasured
+from actor_core.events import Ahead, Event, LayerScored, Progress, Replied, Said, Step, StrengthMeasured
 from actor_core.export import KINDS, SMALL_KINDS, TENSOR_TYPES, export, open_change
 from actor_core.export.base import describe_base
 from actor_core.fetch import default_data_dir, fetch, local_model
@@ -283,7 +283,7 @@ def _followed(work: Generator[Event, None, Result]) -> Result:
 
 def _line(event: Event) -> str:
     match event:
-        case Ahead():
+        case Ahead() | Said():
             return ""
         case Progress():
             return event.note or f"{event.stage} {event.done}/{event.total}"

@@ -109,7 +109,7 @@ def read_activations(
             for recorder in recorders.values():
                 hooks.enter_context(recorder.recording(batch, others))
             hooks.enter_context(stopped_after(last))
-            model.model(**continued(prefix, batch))
+            model.model(**continued(model, prefix, batch))
         done += len(batch.rows)
         yield Progress(stage, done, len(prompts))
     return {layer: recorder.reading() for layer, recorder in recorders.items()}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from actor_core.delta import LayerDelta
     from actor_core.generate import Reply
 
-__all__ = ["Ahead", "Event", "LayerScored", "Part", "Progress", "Replied", "Step", "StrengthMeasured", "finish"]
+__all__ = ["Ahead", "Event", "LayerScored", "Part", "Progress", "Replied", "Said", "Step", "StrengthMeasured", "finish"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,15 @@ class Replied:
     replies: tuple[Reply, ...]
 
 
-Event = Ahead | Progress | LayerScored | Step | StrengthMeasured | Replied
+@dataclass(frozen=True)
+class Said:
+    """What is there so far of the reply to ``prompt``, which goes on."""
+
+    prompt: str
+    text: str
+
+
+Event = Ahead | Progress | LayerScored | Step | StrengthMeasured | Replied | Said
 
 Result = TypeVar("Result")
 

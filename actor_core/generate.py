@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
 
 from actor_core.delta import LayerDelta
-from actor_core.events import Event, Progress, Replied
+from actor_core.events import Event, Progress, Replied, Said
 from actor_core.judge import Verdict, judge
 from actor_core.model import TOKENS_AT_ONCE, Batch, LoadedModel
 from actor_core.prefix import read_prefix, spread
@@ -60,7 +60,7 @@ def answer(
     """The replies to ``prompts``, in their order, by the model with ``strength`` times ``delta``.
 
     Each prompt is asked after the turns of ``history``, see `LoadedModel.token_ids`; verdicts are on the
-    prompt alone.
+    prompt alone. Where one alone is asked, `Said` tells what is there of its reply.
     """
     replies: dict[int, Reply] = {}
     prefix: DynamicCache | None = None
@@ -81,6 +81,8 @@ def answer(
                 with delta.applied(model, strength) if delta else nullcontext():
                     generated = _continued(model, batch, generated, cache, look_at - generated.shape[1])
                 yield Progress(stage, len(replies), len(prompts))
+                if len(prompts) == 1:
+                    yield Said(prompts[0], _reply(model, prompts[0], generated[0].tolist()).text)
             over = _ended(model, generated) | (generated.shape[1] >= max_new_tokens)
             newest = {
                 row: _reply(model, prompts[row], tokens)
@@ -113,9 +115,9 @@ def _read_on(model: LoadedModel, batch: Batch, cache: DynamicCache, start: int, 
             input_ids=batch.input_ids[:, start:end],
             attention_mask=batch.attention_mask[:, :end],
             position_ids=batch.position_ids[:, start:end],
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{model.cache_name: cache},
         )
 
 
@@ -131,7 +133,6 @@ def _continued(model: LoadedModel, batch: Batch, generated: Tensor, cache: Dynam
         output = model.model.generate(  # type: ignore[operator]
             input_ids=input_ids,
             attention_mask=attention_mask,
-            past_key_values=cache,
             max_new_tokens=wanted,
             do_sample=False,
             temperature=None,
@@ -140,6 +141,7 @@ def _continued(model: LoadedModel, batch: Batch, generated: Tensor, cache: Dynam
             repetition_penalty=1.0,
             stopping_criteria=StoppingCriteriaList([_Pause(time.monotonic() + SECONDS_BETWEEN_STOPS)]),
             pad_token_id=model.tokenizer.pad_token_id,
+            **{model.cache_name: cache},
         )
     return output[:, batch.input_ids.shape[1] :]
 

@@ -6,8 +6,9 @@ refusal either. From the count follows how large the share of lost refusals can 
 (Clopper and Pearson, Biometrika 26, 1934); the gate is passed where even that is small.
 
 A reply also depends a little on the prompts that share its batch: no change at all lost 1 refusal of 228 of
-the default model in bf16. So where any is lost, the untuned model is asked once more in the batches of the
-tuned one, and only what it refuses both times counts as refused before.
+the default model in bf16. So the untuned model is asked once more what was lost, in other batches, and only
+what it refuses both times counts as refused before. (A refusal that was kept is not asked for again: were it
+one that wavers, it would leave the count of those refused before, by less than one in two hundred.)
 
 What it does not know: the prompts are this project's own and the verdicts a program's, and choosing
 among several strengths by this figure makes it look better than it is.
@@ -137,10 +138,11 @@ def measure_guard(
     refused = _refused(replies)
     work = answer(model, refused, delta=delta, strength=strength, max_new_tokens=max_new_tokens)
     tuned = yield from _silent(work, "guard", len(refused))
-    if len(_refused(tuned)) < len(refused):
-        work = answer(model, refused, max_new_tokens=max_new_tokens)
-        again = set(_refused((yield from _silent(work, "guard again", len(refused)))))
-        tuned = [reply for reply in tuned if reply.prompt in again]
+    lost = [reply.prompt for reply in tuned if reply.verdict is not Verdict.REFUSED]
+    if lost:
+        work = answer(model, lost, max_new_tokens=max_new_tokens)
+        again = set(_refused((yield from _silent(work, "guard again", len(lost)))))
+        tuned = [reply for reply in tuned if reply.verdict is Verdict.REFUSED or reply.prompt in again]
     verdicts = [reply.verdict for reply in tuned]
     return Guard.of(
         len(verdicts),

@@ -49,7 +49,7 @@ def read_instructions(
             for layer in layers:
                 hooks.callback(model.layers[layer].register_forward_hook(_noting(now, layer)).remove)
             hooks.enter_context(stopped_after(last))
-            model.model(**continued(prefix, batch))
+            model.model(**continued(model, prefix, batch))
         for place, layer in enumerate(layers):
             output = now.pop(layer).float()  # [batch, tokens, d_model]
             mean = (output * of_instruction[:, :, None]).sum(1) / of_instruction.sum(1, keepdim=True).clamp(min=1)

@@ -7,10 +7,12 @@ lines on a CPU in fp32 and on a GPU in 4 bits.
 from __future__ import annotations
 
 import gc
+import inspect
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,6 +108,11 @@ class LoadedModel:
     @property
     def id(self) -> BaseModelId:
         return BaseModelId(self.source.name, self.source.revision, self.source.digest, self.precision)
+
+    @cached_property
+    def cache_name(self) -> str:
+        """What transformers calls the argument with the keys and values of what was read: it has been renamed."""
+        return "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
 
     def token_ids(self, prompt: str, history: Sequence[Mapping[str, str]] = ()) -> list[int]:
         """One user turn in the chat template, up to where the reply begins.

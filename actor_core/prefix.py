@@ -29,15 +29,17 @@ def read_prefix(model: LoadedModel, batch: Batch, into: DynamicCache | None = No
                 input_ids=batch.input_ids[:1, : batch.prefix],
                 attention_mask=batch.attention_mask[:1, : batch.prefix],
                 position_ids=batch.position_ids[:1, : batch.prefix],
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **{model.cache_name: cache},
             )
     return cache
 
 
-def continued(prefix: DynamicCache, batch: Batch, *, end: int | None = None) -> dict[str, Any]:
-    """What the model takes to read ``batch`` from its prefix on, up to column ``end`` (None: to its last).
+def continued(
+    model: LoadedModel, prefix: DynamicCache, batch: Batch, *, end: int | None = None
+) -> dict[str, Any]:
+    """What ``model`` takes to read ``batch`` from its prefix on, up to column ``end`` (None: to its last).
 
     The cache among it belongs to this call alone: ``prefix`` stays as it is.
     """
@@ -45,7 +47,7 @@ def continued(prefix: DynamicCache, batch: Batch, *, end: int | None = None) -> 
         "input_ids": batch.input_ids[:, batch.prefix : end],
         "attention_mask": batch.attention_mask[:, :end],
         "position_ids": batch.position_ids[:, batch.prefix : end],
-        "past_key_values": spread(prefix, batch),
+        model.cache_name: spread(prefix, batch),
         "use_cache": True,
     }
 

@@ -76,8 +76,8 @@ class Probe:
                 input_ids=batch.input_ids[:, -1:],
                 attention_mask=batch.attention_mask,
                 position_ids=batch.position_ids[:, -1:],
-                past_key_values=grown,
                 use_cache=True,
+                **{self.model.cache_name: grown},
             )
         return output.logits[:, -1]
 
@@ -100,10 +100,10 @@ def prepare_probe(
     prefix: DynamicCache | None = None
     for batch in model.batches(prompts, share_prefix=True):
         prefix = read_prefix(model, batch) if prefix is None else prefix
-        inputs = continued(prefix, batch, end=-1)
+        inputs = continued(model, prefix, batch, end=-1)
         with torch.inference_mode(), model.lock:
             model.model(**inputs, logits_to_keep=1)
-        cache = inputs["past_key_values"]
+        cache = inputs[model.cache_name]
         batches.append((batch, cache))
         done += len(batch.rows)
         yield Progress("strength", done, len(prompts))

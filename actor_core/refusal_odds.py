@@ -87,7 +87,7 @@ def first_token_logits(model: LoadedModel, prompts: Sequence[str]) -> Generator[
     for batch in model.batches(prompts, share_prefix=True):
         prefix = read_prefix(model, batch) if prefix is None else prefix
         with torch.inference_mode(), model.lock:
-            logits = model.model(**continued(prefix, batch), logits_to_keep=1).logits[:, -1]
+            logits = model.model(**continued(model, prefix, batch), logits_to_keep=1).logits[:, -1]
         found.update(zip(batch.rows, logits.cpu(), strict=True))
         yield Progress("calibrate", len(found), len(prompts))
     return torch.stack([found[row] for row in range(len(prompts))])

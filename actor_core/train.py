@@ -167,7 +167,7 @@ class _entering:  # noqa: N801 - used as a context manager, like `stopped_after`
         arguments = {
             name: _in_fp32(value)
             for name, value in kwargs.items()
-            if name not in ("hidden_states", "past_key_values", "use_cache")
+            if name not in ("hidden_states", "cache", "past_key_values", "use_cache")
         }
         self.kept.append(_EnteringBatch(self.batch.rows, hidden_states.float(), arguments))
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from actor_core.events import Ahead, Event, LayerScored, Progress, Replied, Step, StrengthMeasured
+from actor_core.events import Ahead, Event, LayerScored, Progress, Replied, Said, Step, StrengthMeasured
 from app.pace import Pace, PaceMemory
 
 __all__ = ["Job", "Runner", "Work"]
@@ -49,7 +49,7 @@ class Job:
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     state: str = "waiting"  # waiting, running, stopping, done, stopped, failed
     progress: Progress | None = None
-    events: list[Event] = field(default_factory=list)  # all but Ahead, Progress and Replied
+    events: list[Event] = field(default_factory=list)  # all but Ahead, Progress, Replied and Said
     started: float = 0.0
 
     @property
@@ -193,7 +193,7 @@ class Runner:
                 elif isinstance(event, Progress):
                     job.progress = event
                     job.pace.observe(event)
-                elif not isinstance(event, Replied):
+                elif not isinstance(event, Replied | Said):
                     job.events.append(event)
                 if isinstance(event, Step):
                     job.progress = Progress("train", event.step, event.total, f"{event.step} of {event.total}")

@@ -7,6 +7,7 @@ reload.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -24,7 +25,11 @@ from app.studio import Studio
 __all__ = ["Page", "View", "step_label"]
 
 View = dict[str, Any]
+# A look costs the server and the browser a tenth of a second of a processor, which the work itself could use: often at
+# first, and where something is written or moved that a person watches; of a longer job less often.
 SECONDS_BETWEEN_LOOKS = 0.8
+SECONDS_BETWEEN_CALM_LOOKS = 2.5
+CALM_AFTER_SECONDS = 15.0
 # Shown by page.js while something runs; the browser is asked for its permission only when it is ticked.
 TELL_ME = later("Tell me when it is done")
 
@@ -45,6 +50,11 @@ def panel_of(job: Job) -> str:
     return "quick_job" if job.quick else f"{words.STEP_OF_KIND[job.kind]}_job"
 
 
+def _age(job: Job | None) -> float:
+    """For how many seconds ``job`` has run."""
+    return time.time() - job.started if job is not None and job.started else 0.0
+
+
 @contextmanager
 def spoken_with(session: Session, request: gr.Request | None) -> Iterator[None]:
     """Within it the page speaks the language that the visitor's browser asks for; without ``request`` as before."""
@@ -61,6 +71,8 @@ class Page:
         self.studio = studio
         self.parts: dict[str, Any] = {}
         self.views: dict[str, Callable[[Studio, Session], View]] = {}
+        # What grows while a job runs: a part with what draws it, and the kind of job.
+        self.growing: dict[str, tuple[str, Callable[[Session], str]]] = {}
         self.visitor = gr.BrowserState(None, storage_key="second-take", secret="second-take")
         self.seen = gr.State(-1)
         self.timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
@@ -136,6 +148,11 @@ class Page:
     def busy(self, session: Session) -> bool:
         return any(self.studio.job(session, quick=quick) for quick in (False, True))
 
+    def _seconds_between_looks(self, session: Session) -> float:
+        job, quick = self.studio.job(session), self.studio.job(session, quick=True)
+        watched = quick is not None or job is None or job.kind in {kind for kind, _ in self.growing.values()}
+        return SECONDS_BETWEEN_LOOKS if watched or _age(job) < CALM_AFTER_SECONDS else SECONDS_BETWEEN_CALM_LOOKS
+
     def opened(self, session: Session, name: str) -> bool:
         """Whether a step after the second has something to work on or to show."""
         if name == "tune":
@@ -156,7 +173,7 @@ class Page:
         seen, busy = session.version, self.busy(session)
         view = self.view(session) | (extra or {})
         updates: dict[Any, Any] = {self.parts[name]: value for name, value in view.items()}
-        updates[self.timer] = gr.Timer(active=busy)
+        updates[self.timer] = gr.Timer(self._seconds_between_looks(session), active=busy)
         updates[self.seen] = seen
         updates[self.parts["now"]] = self.now(session)
         if new:
@@ -249,4 +266,9 @@ class Page:
             return self.answer(session)
         panels = {panel_of(job): self.panel(job) for job in jobs if job is not None}
         panels["now"] = self.now(session)
-        return {self.parts[name]: shown for name, shown in panels.items()}
+        kinds = {job.kind for job in jobs if job is not None}
+        panels |= {name: draw(session) for name, (kind, draw) in self.growing.items() if kind in kinds}
+        news: dict[Any, Any] = {self.parts[name]: shown for name, shown in panels.items()}
+        if CALM_AFTER_SECONDS <= _age(jobs[0]) < CALM_AFTER_SECONDS + 2 * SECONDS_BETWEEN_CALM_LOOKS:
+            news[self.timer] = gr.Timer(self._seconds_between_looks(session))
+        return news

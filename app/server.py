@@ -26,6 +26,7 @@ from app.settings import Settings
 from app.words import KINDS, STEP_OF_KIND, WHOLE_MODELS
 
 if TYPE_CHECKING:
+    from actor_core.engine import Engine
     from actor_core.memory import Fit
     from actor_core.model import LoadedModel
 
@@ -49,6 +50,7 @@ class Server:
         self.before = work.BeforeCache()
         self.model: LoadedModel | None = None
         self.model_key: tuple[str, str, str] | None = None
+        self._engine: Engine | None = None
         self._zips: dict[str, Path] = {}
         self._shared: dict[str, Path] = {}
         self._zip_lock = threading.Lock()
@@ -139,6 +141,21 @@ class Server:
             )
         return self.model
 
+    def engine(self, model: LoadedModel) -> Engine:
+        """What answers the messages of a conversation."""
+        if self._engine is None or self._engine.model is not model:
+            from actor_core.engine import engine_for
+
+            self.let_go_of_engine()
+            self._engine = engine_for(model)
+        return self._engine
+
+    def let_go_of_engine(self) -> None:
+        """Frees what it holds beside the loaded model."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+
     def tuned_model(self, session: Session) -> LoadedModel:
         if session.tuned is None:
             raise ModelError("Nothing was tuned yet: press Tune in step 3 first.")
@@ -171,6 +188,11 @@ class Server:
         step = STEP_OF_KIND[kind]
         self.require_free(session, quick=quick, follows=follows)
 
+        def begun() -> Generator[Event, None, Any]:
+            if kind != "try" and not quick:
+                self.let_go_of_engine()  # one model in memory: a conversation takes its own up again
+            return start()
+
         def noted(event: Event) -> None:
             heard(event)
             self.keep_results(session)
@@ -192,7 +214,7 @@ class Server:
         job = self.runner.submit(
             kind,
             session.id,
-            start,
+            begun,
             pace_key=pace_key,
             finished=done,
             stopped=ended,

@@ -138,6 +138,8 @@ class Session:
     sets: dict[float, dict[str, list[Comparison]]] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)  # another list at each change: a job sees by it what is new
     pending: str = ""  # the message that is being asked, or was not answered
+    engine_words: str = ""  # what is to be known of what answers
+    saying: tuple[str, ...] = ()  # what the old model has replied to it so far, and then the tuned one
     two: Two | None = None
 
     # Step 5. ``guards`` by strength, as above.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from actor_core.errors import ActorError, ExportError, ModelError, NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Step, StrengthMeasured
-from app import exporting, looks_harmful, saving, work
+from app import chatting, exporting, looks_harmful, saving, work
 from app.errors import Notice
 from app.marks import UNTUNED
 from app.server import Server
@@ -43,6 +43,7 @@ class Studio(Server):
             return
 
         def release() -> None:
+            self.let_go_of_engine()
             self.model, self.model_key = None, None
 
         def finished(model: LoadedModel) -> None:
@@ -187,14 +188,15 @@ class Studio(Server):
             raise PromptError(
                 f"This conversation has {said:,} characters and {MAX_SAID:,} is the limit: press “New conversation”."
             )
+        engine = self.engine(model)
         before, session.pending = session.pending, prompt  # ahead of the job, which may be done before this is
         try:
             self.submit(
                 session,
                 "try",
-                lambda: work.try_both(model, session, prompt, self.before),
+                lambda: chatting.try_both(engine, session, prompt),
                 stopped="Stopped: this message was not answered. Ask it again, or go on with another.",
-                pace_key=_pace_key(model),
+                pace_key=f"{_pace_key(model)} {type(engine).__name__}",
             )
         except ActorError:
             session.pending = before

@@ -66,7 +66,7 @@ STAGES = {
     "strength": "Choosing the strength",
     "guard before": "Guard: asking the old model harmful prompts",
     "guard": "Guard: asking the tuned model those that the old one refused",
-    "guard again": "Guard: asking the old model those once more, to be sure",
+    "guard again": "Guard: asking the old model again what was lost, to be sure",
     "export": "Writing and checking the files",
     "two changes": "Asking the model with each change",
     "push": "Sending the files to the hub",

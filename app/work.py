@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from actor_core.errors import ExportError, FetchError
 from actor_core.events import Ahead, Event, Part, Progress, Replied
-from app.session import Session, Trial
+from app.session import Session
 
 if TYPE_CHECKING:
     from actor_core.delta import BaseModelId
@@ -36,7 +36,6 @@ __all__ = [
     "compare",
     "follow_strength",
     "load",
-    "try_both",
     "tune",
     "tuned_of",
     "unit",
@@ -46,10 +45,8 @@ __all__ = [
 SETS = ("look_alike", "harmful", "ordinary")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 TOKENS = 64  # of a reply that is read
-TOKENS_OF_CHAT = 160  # a conversation goes on from what was said, which half a sentence spoils
 TOKENS_OF_HELD_OUT = 40  # enough for the verdict; a refusal shows in the first sentence
 SECONDS_TO_SETTLE = 0.4  # a slider that moves is not yet where its owner wants it
-History = tuple[dict[str, str], ...]  # the messages before, as `actor_core.generate.answer` takes them
 PARTS = 100  # a progress bar moves within one prompt too
 
 
@@ -91,16 +88,10 @@ class BeforeCache:
         prompts: Sequence[str],
         heard: list[Reply] | None = None,
         tokens: int = TOKENS,
-        history: History = (),
     ) -> Generator[Event, None, list[Reply]]:
-        """The untouched model's replies to ``prompts``, in order; they also go to ``heard`` as they come.
-
-        What is asked after the messages of ``history`` is not kept: nobody asks it twice.
-        """
+        """The untouched model's replies to ``prompts``, in order; they also go to ``heard`` as they come."""
         from actor_core.generate import answer
 
-        if history:
-            return (yield from answer(model, list(prompts), max_new_tokens=tokens, history=history))
         base = model.id
         missing = [prompt for prompt in prompts if (base, tokens, prompt) not in self._replies]
         if heard is not None:
@@ -272,28 +263,6 @@ def follow_strength(model: LoadedModel, session: Session) -> Generator[Event, No
             return
 
 
-def try_both(model: LoadedModel, session: Session, prompt: str, before: BeforeCache) -> Generator[Event, None, None]:
-    """One more message to the old model and to the tuned one, each after the conversation as it went with that one."""
-    turns, strength, tokens = session.trials, session.strength, TOKENS_OF_CHAT
-    yield Ahead((_asking("try", 2, tokens),))
-    work = before.answer(model, [prompt], tokens=tokens, history=_history([turn.before for turn in turns]))
-    old = yield from _staged(work, "try", 0, 1, 2)
-    history = _history([turn.after for turn in turns])
-    new = yield from _staged(_tuned_answers(model, session, [prompt], strength, tokens, history), "try", 1, 1, 2)
-    with session.lock:
-        if session.trials is turns:  # not a new conversation meanwhile
-            session.trials, session.pending = [*turns, Trial(old[0], new[0], strength)], ""
-            session.changed()
-
-
-def _history(replies: Sequence[Reply]) -> History:
-    return tuple(
-        {"role": role, "content": text}
-        for reply in replies
-        for role, text in (("user", reply.prompt), ("assistant", reply.text))
-    )
-
-
 def unit(tuned: Tuned) -> float:
     """What the slider's 1 stands for: what tuning chose, or the whole change where it chose none."""
     return tuned.strength or 1.0
@@ -312,16 +281,13 @@ def _tuned_answers(
     prompts: Sequence[str],
     strength: float,
     tokens: int = TOKENS,
-    history: History = (),
 ) -> Generator[Event, None, list[Reply]]:
     """Replies with the change at ``strength``: 0 is the old model and 1 what tuning chose."""
     from actor_core.generate import answer
 
     tuned = tuned_of(session)
     strength = strength * unit(tuned)
-    work = answer(
-        model, list(prompts), delta=tuned.delta, strength=strength, max_new_tokens=tokens, history=history
-    )
+    work = answer(model, list(prompts), delta=tuned.delta, strength=strength, max_new_tokens=tokens)
     return (yield from work)
 
 

@@ -8,7 +8,7 @@
     gguf_lora     those as llama.cpp's GGUF adapter         check_llama   loads GGUF files with llama.cpp
     merged        the whole model with the change inside    check_merged  loads it with transformers
     merged_gguf   the base's GGUF file with the change inside
-    check_delta   reads a layer delta again                 llama, llama_process   llama.cpp in its own process
+    check_delta   reads a layer delta again
     compare       the scores that a check compares          replay        the prompts that the user compared
     provenance    what a small file says of itself; opens one again
     card          the README.md beside the files            base          what the files say about the base

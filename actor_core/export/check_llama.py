@@ -17,15 +17,18 @@ from torch import Tensor
 
 from actor_core.events import Event, Progress
 from actor_core.export.compare import Checked, last_logits
-from actor_core.export.llama import Ask, ask_llama, obstacle, seconds_allowed
 from actor_core.export.replay import seen_length, with_replay
 from actor_core.export.request import Request
 from actor_core.generate import Reply, answer
 from actor_core.judge import judge
+from actor_core.llama.server import Ask, LlamaServer, obstacle, seconds_allowed
 
 __all__ = ["check_gguf_lora", "check_merged_gguf"]
 
 REPLY_TOKENS = 16
+SPARE_TOKENS = 64
+# Likely first tokens whose log-probabilities are compared.
+TOP_TOKENS = 64
 # Of the shift's length: what quantised arithmetic explains is a tenth or two, a wrong file is about 1.
 MAX_SHIFT_ERROR = 0.5
 # In nats: below this a shift cannot be told from the rounding of a quantised base.
@@ -85,16 +88,32 @@ def _check(
     try:
         for file, adapter, scales in runs:
             assert file is not None
-            asks = [Ask(model.token_ids(p), scale, REPLY_TOKENS) for scale in scales for p in prompts]
+            asks = [Ask(model.token_ids(p), scale, REPLY_TOKENS, TOP_TOKENS) for scale in scales for p in prompts]
             if 1.0 in scales:
-                asks += [Ask(model.token_ids(r.prompt), 1.0, seen_length(r)) for r in request.seen]
-            answers += yield from ask_llama(file, adapter, asks)
+                asks += [Ask(model.token_ids(r.prompt), 1.0, seen_length(r), TOP_TOKENS) for r in request.seen]
+            answers += yield from _answers(file, adapter, asks)
     except TimeoutError:
         return Checked(None, f"{READ_BACK}: llama.cpp gave no reply for {seconds_allowed(base):.0f} s and was ended.")
     n = len(prompts)
     checked = _compared(answers[:n], answers[n : 2 * n], ours, replies, how)
     there = [_as_reply(r.prompt, a) for r, a in zip(request.seen, answers[2 * n :], strict=True)]
     return with_replay(checked, request.seen, there, "llama.cpp")
+
+
+def _answers(file: Path, adapter: Path | None, asks: Sequence[Ask]) -> Generator[Event, None, list[dict[str, Any]]]:
+    """llama.cpp's answers to ``asks``, in their order, as `llama.process` describes them."""
+    answers: list[dict[str, Any]] = []
+    with LlamaServer(file, adapter, max(len(ask.ids) + ask.tokens for ask in asks) + SPARE_TOKENS) as server:
+        for ask in asks:
+            work = server.reply(ask)
+            while True:
+                yield Progress("export", 2, 4, f"Asking llama.cpp: reply {len(answers)} of {len(asks)}")
+                try:
+                    next(work)
+                except StopIteration as end:
+                    answers.append(end.value)
+                    break
+    return answers
 
 
 def _same_in_file(file: Path, tensors: Mapping[str, Tensor]) -> bool:

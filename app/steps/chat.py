@@ -6,13 +6,14 @@ Each goes on from its own replies. What the visitor writes may be harmful; here 
 from __future__ import annotations
 
 from html import escape
+from itertools import zip_longest
 
 import gradio as gr
 
 from app import compared, pairs
 from app.compared import pair_id
 from app.differences import marked_up
-from app.language import later, number, t
+from app.language import later, number, t, translated
 from app.page import Page, View
 from app.session import Session
 from app.steps import marking
@@ -55,6 +56,7 @@ def view(session: Session, *, asking: bool, ready: bool) -> View:
 
 def wire(page: Page) -> None:
     studio = page.studio
+    page.growing["turns"] = ("try", lambda session: conversation(session, asking=True))
 
     def asked(session: Session, prompt: str) -> View:
         studio.try_prompt(session, prompt or "")
@@ -82,8 +84,22 @@ def conversation(session: Session, *, asking: bool) -> str:
         state = t("being asked …") if asking else t("not answered")
         shown.append(
             f"<article class='st-pair'><header><span class='st-prompt'>{escape(session.pending)}</span>"
-            f"<span class='st-mark'>{state}</span></header></article>"
+            f"<span class='st-mark'>{state}</span></header>{_being_said(session)}</article>"
         )
     if session.trials:
-        shown.append(f"<p class='st-hint'>{t(NOT_COUNTED)}</p>")
-    return f"<div class='st-pairs' aria-live='polite'>{''.join(shown)}</div>" if shown else ""
+        said = " ".join([t(NOT_COUNTED), translated(session.engine_words)]).rstrip()
+        shown.append(f"<p class='st-hint'>{escape(said)}</p>")
+    busy = " aria-busy='true'" if session.saying else ""  # a screen reader waits until it is said
+    return f"<div class='st-pairs' aria-live='polite'{busy}>{''.join(shown)}</div>" if shown else ""
+
+
+def _being_said(session: Session) -> str:
+    """What there is of the replies to the message that is being asked."""
+    saying = session.saying
+    if not any(saying):
+        return ""
+    sides = []
+    for title, text in zip_longest((t("Before"), t("After")), saying):
+        shown = f"<p class='st-reply'>{escape(text)}</p>" if text else f"<p class='st-hint'>{t('not asked yet')}</p>"
+        sides.append(f"<section><h3>{title}</h3>{shown}</section>")
+    return f"<div class='st-sides'>{''.join(sides)}</div>"

@@ -63,7 +63,7 @@ class Steering:
         def look(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             nonlocal reading_prefix
             input_ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
-            cache = kwargs.get("past_key_values")
+            cache = kwargs.get(self.model.cache_name)
             begins = cache is None or cache.get_seq_length() == 0
             reading_prefix = begins and input_ids[0, -len(ending) :].tolist() != ending
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import replace
 
 import pytest
-from quick_core import answers, done
+from quick_core import SECRET, answers, done
 
 import actor_core.generate
+from actor_core.engine import ResidentEngine
 from actor_core.errors import ActorError, PromptError
+from actor_core.events import Said
 from actor_core.judge import Verdict
 from app import compared, figures
 from app import studio as studio_module
@@ -96,6 +100,57 @@ def test_a_message_that_is_answered_at_once_is_not_left_as_unanswered(studio, re
     monkeypatch.setattr(studio, "submit", and_wait)
     studio.try_prompt(repaired, "One")
     assert repaired.pending == "" and len(repaired.trials) == 1
+
+
+def test_what_each_model_says_is_shown_while_it_says_it(studio, repaired, monkeypatch):
+    told, gate = threading.Event(), threading.Event()
+
+    def growing(model, prompts, *, delta=None, **others):
+        yield Said(prompts[0], "So far <b>")
+        if delta:
+            told.set()
+            gate.wait(5)
+        return (yield from answers(model, prompts, delta=delta, **others))
+
+    monkeypatch.setattr(actor_core.generate, "answer", growing)
+    studio.try_prompt(repaired, "One")
+    assert told.wait(5)
+    job = studio.job(repaired)
+    while job.progress is None or not repaired.saying[1:] or not repaired.saying[1]:
+        time.sleep(0.005)
+    shown = chat.conversation(repaired, asking=True)
+    assert shown.count("So far &lt;b&gt;") == 1 and "aria-busy" in shown
+    assert repaired.saying[0] == SECRET, "the old model's reply is whole"
+    assert 0.5 <= job.progress.done / job.progress.total < 1
+    gate.set()
+    done(studio, repaired)
+    assert repaired.saying == () and "aria-busy" not in chat.conversation(repaired, asking=False)
+
+
+def test_what_is_said_so_far_goes_into_no_journal(studio, repaired, monkeypatch):
+    def growing(model, prompts, **others):
+        yield Said(prompts[0], "A half-said secret")
+        return (yield from answers(model, prompts, **others))
+
+    monkeypatch.setattr(actor_core.generate, "answer", growing)
+    ask(studio, repaired, "One")
+    journals = list((studio.settings.data_dir / "jobs").glob("*.jsonl"))
+    assert journals and not any("half-said" in journal.read_text(encoding="utf-8") for journal in journals)
+
+
+def test_what_answers_is_let_go_when_other_work_begins_and_when_another_model_is_loaded(studio, repaired, monkeypatch):
+    closed = []
+    monkeypatch.setattr(ResidentEngine, "close", lambda engine: closed.append(engine))
+    ask(studio, repaired, "One")
+    first = studio.engine(studio.model)
+    assert studio.engine(studio.model) is first and closed == []
+    studio.compare(repaired, 4)
+    done(studio, repaired)
+    assert closed == [first] and studio.engine(studio.model) is not first
+    ask(studio, repaired, "Two")
+    second = studio.engine(studio.model)
+    studio.model = replace(studio.model)
+    assert studio.engine(studio.model) is not second and closed == [first, second]
 
 
 def test_a_conversation_that_is_too_long_says_what_to_do(studio, repaired, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from quick_core import SECRET, Model, answers, done, train_and_stop
@@ -14,7 +16,7 @@ from actor_core.errors import ActorError, ModelError, NothingToRepair, PromptErr
 from actor_core.judge import Verdict
 from actor_core.tune import TuneSettings
 from app.create_app import create_app
-from app.page import Page
+from app.page import CALM_AFTER_SECONDS, SECONDS_BETWEEN_CALM_LOOKS, SECONDS_BETWEEN_LOOKS, Page
 from app.steps import compare
 
 
@@ -135,3 +137,27 @@ def test_a_job_that_ends_while_the_page_is_drawn_is_looked_at_once_more(studio, 
     version = repaired.version
     answer = page.answer(repaired)
     assert answer[page.timer].active and answer[page.seen] == version
+
+
+def test_a_long_job_is_looked_at_less_often_unless_something_is_watched(studio, repaired, monkeypatch):
+    page = Page(studio)
+    page.parts = {"now": "now", "compare_job": "compare_job", "quick_job": "quick_job"}
+    page.growing["now"] = ("try", lambda session: "")
+    monkeypatch.setattr(page, "view", lambda session: {})
+    monkeypatch.setattr(page, "panel", lambda job: "")
+    monkeypatch.setattr(page, "now", lambda session: "")
+    jobs = {False: SimpleNamespace(kind="compare", quick=False, started=time.time(), state="running"), True: None}
+    monkeypatch.setattr(studio, "job", lambda session, quick=False: jobs[quick])
+
+    def seconds() -> float:
+        return page.answer(repaired)[page.timer].value
+
+    assert seconds() == SECONDS_BETWEEN_LOOKS and page.timer not in page.look(repaired.id, repaired.version)
+    jobs[False].started -= CALM_AFTER_SECONDS
+    assert page.look(repaired.id, repaired.version)[page.timer].value == seconds() == SECONDS_BETWEEN_CALM_LOOKS
+    jobs[False].started -= 60
+    assert page.timer not in page.look(repaired.id, repaired.version), "it is told once and not at every look"
+    jobs[True] = SimpleNamespace(kind="quick", quick=True, started=time.time(), state="running")
+    assert seconds() == SECONDS_BETWEEN_LOOKS
+    jobs[True], jobs[False].kind = None, "try"
+    assert seconds() == SECONDS_BETWEEN_LOOKS

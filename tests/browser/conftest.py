@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.served import ARGUMENTS, QUICK, Server, chromium_path, lend_models
+from tests.browser.served import ARGUMENTS, QUICK, SHORT_GUARD, Server, chromium_path, lend_models
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +32,11 @@ def quick_server(tmp_path_factory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[Server]:
-    """Its data folder is new but for the models, which are downloaded once for all test runs, and what was read."""
+    """Over the real models. Its data folder is new but for them, which are downloaded once for all test runs, and for
+    what was read of them."""
     data_dir = tmp_path_factory.mktemp("data")
     lend_models(data_dir)
-    server = Server(data_dir)
+    server = Server(data_dir, SHORT_GUARD)
     yield server
     server.stop()
 

@@ -33,16 +33,21 @@ from app.serve import serve
 serve(Namespace(data_dir=Path(sys.argv[1]), browser=False, port=int(sys.argv[2]) or None))
 """
 
+# The same with a guard of few prompts: all of them take a processor minutes, and `benchmarks/guard.py` asks them.
+SHORT_GUARD = f"""
+from actor_core.evaluate import spread
+from actor_core.prompt_sets import PromptSet
+whole = PromptSet.guard
+PromptSet.guard = lambda prompt_set: tuple(spread(whole(prompt_set), 40))
+{START}"""
+
 # The same over the quick stand-ins of tests/app/quick_core.py: a tuning takes a second.
 QUICK = f"""
 import sys
 sys.path.insert(0, "tests/app")
 from quick_core import take_the_place_of_the_core
 take_the_place_of_the_core(setattr, pause=0.02)
-from actor_core.prompt_sets import PromptSet
-whole = PromptSet.guard
-PromptSet.guard = lambda prompt_set: whole(prompt_set)[:40]
-{START}"""
+{SHORT_GUARD}"""
 
 # The same with charts to look at, for `docs/screens.py --quick`.
 STAGED = "import runpy; runpy.run_path('tests/app/quick_page.py', run_name='__main__')"

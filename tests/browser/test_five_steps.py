@@ -24,8 +24,6 @@ OWN = [
 ]
 # The fewest that can be compared afterwards: the model answers each of them twice.
 PER_SET = 8
-# What the guard needs, see `actor_core.guard`.
-LEAST_REFUSED = 250
 EVIL = "<img src=x onerror=\"document.title='broken into'\"> What is HTML?"
 
 
@@ -211,15 +209,13 @@ def test_export_measures_the_guard_first_and_holds_back_what_does_not_pass(page)
     page.locator("#export-go").click()
     page.wait_for_selector("#export-job .st-job")
     assert page.locator("#export-stop").is_visible()
-    # Every held-out harmful prompt is asked of both models: minutes without a GPU.
-    page.wait_for_selector("#guard .st-notice", timeout=900_000)
+    page.wait_for_selector("#guard .st-notice", timeout=300_000)
     wait_until(no_job(page, "export"), 480, "the end of the export")
     said = page.inner_text("#guard")
-    refused = re.search(r"Guard (?:not )?passed\. The untuned model refused (\d+)", said)
-    assert refused and int(refused[1]) >= LEAST_REFUSED, "the set has no longer enough that the default model refuses"
+    refused = re.search(r"Guard not passed\. The untuned model refused (\d+) of 40 ", said)
+    assert refused and int(refused[1]) >= 10
+    assert "too few to judge by" in said
     phone_fits(page)
-    if "Guard not passed." not in said:
-        return
     assert page.locator("#card-delta .st-export").count() == 0, "nothing is written before it is accepted"
     box = page.locator("#export-anyway textarea, #export-anyway input").first
     page.reload()

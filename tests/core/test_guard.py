@@ -129,8 +129,8 @@ def test_only_what_was_refused_before_is_asked_again_with_the_change(answers):
     guard = finish(measure_guard(None, "a delta", 0.7, harmful, max_new_tokens=9))
     assert guard == Guard.of(252, 1, asked=284)
     assert guard.passed
-    # What was refused is asked once more of the untuned model, in the same batches, because one is lost.
-    assert answers.asked == [(harmful, None, 9), (kept + lost, 0.7, 9), (kept + lost, None, 9)]
+    # What is lost is asked once more of the untuned model: other batches round otherwise.
+    assert answers.asked == [(harmful, None, 9), (kept + lost, 0.7, 9), (lost, None, 9)]
 
 
 def test_where_none_is_lost_nothing_is_asked_a_third_time(answers):
@@ -138,11 +138,11 @@ def test_where_none_is_lost_nothing_is_asked_a_third_time(answers):
     assert [strength for _, strength, _ in answers.asked] == [None, 1.0]
 
 
-def test_what_the_untuned_model_does_not_refuse_again_in_the_same_batch_was_not_refused_before(answers):
+def test_what_the_untuned_model_does_not_refuse_in_another_batch_was_not_refused_before(answers):
     harmful = prompts("refused", "refused", 255) + prompts("refused", "answered", 1)
     harmful += prompts("refused", "answered", 3, "wavers") + prompts("refused", "refused", 2, "wavers")
     guard = finish(measure_guard(None, "a delta", 1.0, harmful))
-    assert guard == Guard.of(256, 1, asked=261)
+    assert guard == Guard.of(258, 1, asked=261)
 
 
 def test_a_reply_that_makes_no_sense_is_a_refusal_lost(answers):

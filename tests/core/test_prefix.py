@@ -21,7 +21,7 @@ def test_a_batch_read_from_its_prefix_on_gives_what_each_prompt_gives_alone(tiny
     prefix = read_prefix(model, batches[0])
     for batch in batches:
         with torch.no_grad():
-            found = model.model(**continued(prefix, batch)).logits[:, -1]
+            found = model.model(**continued(model, prefix, batch)).logits[:, -1]
         torch.testing.assert_close(found, logits(model)[list(batch.rows)], atol=1e-4, rtol=1e-4)
     assert prefix.get_seq_length() == batches[0].prefix  # and is as it was
 

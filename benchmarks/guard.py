@@ -1,0 +1,100 @@
+"""How many refusals of harmful prompts a change costs, at several strengths, beside what it repairs.
+
+    python benchmarks/guard.py
+
+The gate at export (`actor_core.guard`) on every held-out harmful prompt of this project's set, of which the strength
+was chosen by one part and the gate asks the other. Beside it the held-out look-alikes that are still refused. The
+strengths are shares of the one that tuning chose; choosing among several by this table makes the figure of the
+chosen one look better than it is. No reply is printed or kept.
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+from real_model import arguments, load, machine, own_prompts, timed, tuning_prompts
+
+from actor_core.evaluate import Rates, spread
+from actor_core.events import Event, finish
+from actor_core.generate import Reply, answer
+from actor_core.guard import TOKENS, measure_guard, percent_up
+from actor_core.model import LoadedModel
+from actor_core.presets import DEFAULT_PROMPT_SET, prompt_sets
+from actor_core.readings import ReadingStore
+from actor_core.tune import TuneSettings, tune
+
+HEADER = (
+    "| strength | look-alikes refused | harmful refused before | no longer | of these incoherent | "
+    "95 % upper bound | passed | s |"
+)
+
+
+def main() -> None:
+    options = _options()
+    model = load(options)
+    prompt_set = prompt_sets()[DEFAULT_PROMPT_SET]
+    own = own_prompts(model, prompt_set, options.own)
+    settings = TuneSettings(seed=options.seed)
+    tuned, seconds = timed(tune(model, tuning_prompts(own), settings, ReadingStore.of(options.data_dir)))
+    look_alikes = spread(prompt_set.held_out().pseudo_harmful, options.look_alikes)
+    before = Kept()
+    rows = [HEADER, "|---" * HEADER.count(" | ") + "|---|"]
+    untuned = Rates.of(finish(before(model, look_alikes, tokens=TOKENS)))
+    rows.append(f"| untuned | {_share(untuned)} | | | | | | |")
+    for share in options.shares:
+        strength = share * tuned.strength
+        work = answer(model, look_alikes, delta=tuned.delta, strength=strength, max_new_tokens=TOKENS)
+        still = Rates.of(finish(work))
+        guard, took = timed(measure_guard(model, tuned.delta, strength, prompt_set.guard(), before=before))
+        rows.append(
+            f"| {strength:g} | {_share(still)} | {guard.refused_before} of {guard.asked} | {guard.lost} | "
+            f"{guard.incoherent} | {percent_up(guard.upper_bound)} | {'yes' if guard.passed else 'no'} | {took:.0f} |"
+        )
+        print(rows[-1], flush=True)
+    about = (
+        f"{model.source.name}, {model.precision}, layer {tuned.delta.layer}, strength {tuned.strength:g} chosen, "
+        f"{len(own)} own prompts, tuned in {seconds:.0f} s; greedy, {TOKENS} tokens; seed {options.seed}; {machine()}; "
+        f"{time.strftime('%Y-%m-%d')}. Shares with 95 % Wilson intervals. The first row's time has the untuned replies "
+        "in it, the others' has not."
+    )
+    print(text := "\n".join([about, "", *rows]))
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+
+
+class Kept:
+    """The untuned model's replies, each prompt asked once for all strengths."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, Reply] = {}
+
+    def __call__(
+        self, model: LoadedModel, prompts: Sequence[str], *, tokens: int
+    ) -> Generator[Event, None, list[Reply]]:
+        missing = [prompt for prompt in prompts if prompt not in self.replies]
+        for reply in (yield from answer(model, missing, max_new_tokens=tokens)):
+            self.replies[reply.prompt] = reply
+        return [self.replies[prompt] for prompt in prompts]
+
+
+def _options() -> Namespace:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--own", type=int, default=20, help="how many wrongly refused prompts a user gives")
+    parser.add_argument("--look-alikes", type=int, default=100, help="how many held-out look-alikes are asked")
+    parser.add_argument(
+        "--shares", type=float, nargs="+", default=[1.0, 0.75, 0.5, 0.25], help="of the strength that tuning chose"
+    )
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
+
+
+def _share(rates: Rates) -> str:
+    share, low, high = rates.share("refused")
+    return f"{share:.3f} ({low:.3f}–{high:.3f})"
+
+
+if __name__ == "__main__":
+    main()
