@@ -31,7 +31,7 @@ from actor_core.model import LoadedModel
 from actor_core.tune import TuneSettings, tune
 
 NUMBERS = (float("nan"), float("inf"), float("-inf"))
-SETTINGS = replace(TuneSettings(), probe_prompts=4, other_tokens=40)
+SETTINGS = replace(TuneSettings(), probe_prompts=4, other_tokens=40, calibration_prompts=4, calibration_tokens=8)
 Spoil = Callable[[pytest.MonkeyPatch, LoadedModel, float], None]
 
 

@@ -12,17 +12,16 @@ import psutil
 import quick_app  # noqa: F401  makes the other tests' helpers importable
 import torch
 from attempts import Attempt
+from not_finite import SETTINGS as SETTINGS_OF_THE_TOY
 from test_tune import HELD_OUT, PROMPTS
 from tiny_models import hooks, loaded, refusing_folder
 
 from actor_core.events import finish
 from actor_core.export import export
 from actor_core.generate import answer
-from actor_core.tune import TuneSettings, tune
+from actor_core.tune import tune
 
-SETTINGS = replace(
-    TuneSettings(), layer=3, probe_prompts=4, other_tokens=40, calibration_prompts=4, calibration_tokens=8
-)
+SETTINGS = replace(SETTINGS_OF_THE_TOY, layer=3)
 KINDS = ("delta", "peft", "gguf-lora")
 WARM_UP = 5  # rounds after which allocators and caches have what they want
 MOST_GROWN = 40_000_000  # bytes over all the rounds that follow

@@ -87,7 +87,7 @@ def _done(studio: Studio, session: Session) -> None:
 
 
 def stops(count: int, seed: int, folder: Path) -> Iterator[Attempt]:
-    """Stop at a random moment of loading, asking, tuning, comparing and a strength; then the same action again."""
+    """Stop at a random moment, until nothing is left in the line, of loading, asking, tuning, comparing and a strength; then the same action again."""
     draw = random.Random(seed)
     with quick_core(pause=0.01):
         studio = _studio(folder)
@@ -108,14 +108,12 @@ def stops(count: int, seed: int, folder: Path) -> Iterator[Attempt]:
             actions[name]()
             time.sleep(draw.uniform(0, 0.15))
             begun = time.monotonic()
-            while studio.job(session) or studio.job(session, quick=True):
+            while studio.runner.waiting():
                 studio.stop(session)
                 if time.monotonic() - begun > STOP_SECONDS:
                     break
                 time.sleep(0.002)
             fault = "" if time.monotonic() - begun < STOP_SECONDS else f"it took more than {STOP_SECONDS:.0f} s"
-            if not fault and studio.runner.waiting():
-                fault = "its job stays in the line"
             if not fault and threading.active_count() > before + 1:
                 fault = f"{threading.active_count() - before} threads are left"
             yield Attempt(f"{name}, stop {number}", fault)
