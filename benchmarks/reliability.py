@@ -1,6 +1,6 @@
 """Tries to break each promise as often as docs/reliability.md says, and writes what came of it there.
 
-    python benchmarks/reliability.py [NAME ...]
+    python benchmarks/reliability.py [NAME ...] [--count N]
 
 Without names all of them. Each promise is tried in a process of its own, so that what one leaves behind spoils no
 other; rows of promises that were not asked for keep their last result.
@@ -52,22 +52,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     known = [each.name for each in (*PROMISES, *ALREADY)]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"promises to try: {', '.join(known)}")
+    parser.add_argument("--count", type=int, metavar="N", help="attempts of each, instead of the full count")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     unknown = set(args.names) - set(known)
     if unknown:
         parser.error(f"there is no promise {min(unknown)!r}: give some of {', '.join(known)}")
     if args.here:
-        return try_here(args.names[0])
+        return try_here(args.names[0], args.count)
     print(f"seed {SEED}")
     for name in args.names or known:
         command = [sys.executable, "-W", "ignore", __file__, "--here", name]
+        command += ["--count", str(args.count)] if args.count else []
         if subprocess.run(command, cwd=ROOT).returncode:
             print(f"{name}: the attempts themselves ended in a fault")
         write_document()
 
 
-def try_here(name: str) -> None:
+def try_here(name: str, count: int | None) -> None:
     """Tries one promise in this process, and keeps the row."""
     from attempts import SEED
     from promises import ALREADY, PROMISES
@@ -80,7 +82,7 @@ def try_here(name: str) -> None:
         promise = next(each for each in PROMISES if each.name == name)
         tried = broken = 0
         with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
-            for attempt in promise.attempts(promise.full, SEED, Path(folder)):
+            for attempt in promise.attempts(count or promise.full, SEED, Path(folder)):
                 tried, broken = tried + 1, broken + bool(attempt.fault)
                 if attempt.fault and broken <= FAULTS_SHOWN:
                     print(f"  {name}: {attempt.what[:200]}: {attempt.fault[:300]}")

@@ -87,7 +87,8 @@ def _done(studio: Studio, session: Session) -> None:
 
 
 def stops(count: int, seed: int, folder: Path) -> Iterator[Attempt]:
-    """Stop at a random moment, until nothing is left in the line, of loading, asking, tuning, comparing and a strength; then the same action again."""
+    """Stop at a random moment of loading, asking, tuning, comparing and a strength, until the line is empty; then the
+    same action again."""
     draw = random.Random(seed)
     with quick_core(pause=0.01):
         studio = _studio(folder)
