@@ -192,9 +192,9 @@ ALREADY = (
 )
 
 NOT_PROMISED = (
-    "Exports and models stay on the disk until they are deleted by hand. All else that grows has a cap: runs (1,000, or "
-    "10 GB), sessions (2,000), uploads and downloads of the page (2 GB), journals (200), readings (8 files), the log "
-    "(3 MB).",
+    "Exports and models stay on the disk until they are deleted by hand. All else that grows has a cap: runs (1,000, "
+    "or 10 GB), sessions (2,000), uploads and downloads of the page (2 GB), journals (200), readings (8 files), the "
+    "log (3 MB).",
     "A chat template is tried with three conversations. One that is made to harm only at certain words is not found by "
     "that; the sandbox keeps it from the machine, but not from keeping a processor busy.",
     "Limits of memory in child processes hold on Linux alone; limits of time everywhere.",
