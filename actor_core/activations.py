@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from actor_core.events import Event, Progress
+from actor_core.finite import require_finite
 from actor_core.model import Batch, LoadedModel
 from actor_core.prefix import continued, read_prefix
 
@@ -133,7 +134,9 @@ def read_reply_tokens(
             model.model(**batch.inputs(), use_cache=False)
         done += len(batch.rows)
         yield Progress("read", done, len(spoken))
-    return torch.cat(recorder.others)
+    others = torch.cat(recorder.others)
+    require_finite(f"The states of layer {layer}", others)
+    return others
 
 
 def _draw_others(mask: Tensor, share: float, draw: torch.Generator) -> Tensor:
@@ -192,7 +195,9 @@ class Recorder:
         outputs, inputs, gains = (
             torch.stack(parts) for parts in zip(*(self.rows[row] for row in sorted(self.rows)), strict=True)
         )
-        return LayerReading(self.layer, outputs, inputs, gains, torch.cat(self.others))
+        others = torch.cat(self.others)
+        require_finite(f"The states of layer {self.layer}", outputs, inputs, gains, others)
+        return LayerReading(self.layer, outputs, inputs, gains, others)
 
 
 def norm_after_writer(layer: nn.Module) -> Tensor | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from actor_core.errors import DeltaError
 from actor_core.weights.steady_header import steady_bytes
+from actor_core.weights.whole_files import put_file
 
 if TYPE_CHECKING:
     from actor_core.model import LoadedModel
@@ -192,14 +192,7 @@ class LayerDelta:
         goes into its header as JSON."""
         self.require_finite()
         tensors = {name: t.detach().float().contiguous().cpu() for name, t in self._tensors().items()}
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                file.write(steady_bytes(tensors, {"format": FORMAT, "delta": json.dumps(self.described())}))
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        put_file(path, steady_bytes(tensors, {"format": FORMAT, "delta": json.dumps(self.described())}))
 
     @classmethod
     def load(cls, path: Path) -> LayerDelta:

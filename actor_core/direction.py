@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from actor_core.events import Event, Progress
+from actor_core.finite import require_finite
 from actor_core.model import LoadedModel
 from actor_core.refusal_odds import RefusalOdds
 
@@ -65,6 +66,7 @@ def causal_directions(
             totals[layer] += gradient[:, -1].float().sum(dim=0).cpu()
         done += len(batch.rows)
         yield Progress("direction", done, len(prompts))
+    require_finite("The gradients of refusal", *totals.values())
     return {layer: total / len(prompts) for layer, total in totals.items()}
 
 

@@ -24,7 +24,18 @@ __all__ = [
     "OutOfMemory",
     "PresetError",
     "PromptError",
+    "is_out_of_memory",
 ]
+
+NO_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",  # on Windows
+    "std::bad_alloc",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "_STATUS_ALLOC_FAILED",  # of cuBLAS, cuDNN and cuSOLVER
+    "MPS backend out of memory",
+)
 
 
 class ActorError(Exception):
@@ -61,3 +72,11 @@ class DeltaError(ActorError):
 
 class ExportError(ActorError):
     """A file that could not be written whole, or that failed its check."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory ran out; on a CPU, and within CUDA's libraries, torch says so in errors that
+    are no class of their own."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)

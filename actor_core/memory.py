@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from actor_core.presets import ModelPreset
 
 __all__ = ["BYTES_PER_WEIGHT", "Fit", "Machine", "bytes_of_weights", "fits"]
-
 BYTES_PER_WEIGHT = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.1, "nf4": 0.6}
 
 # Activations, the tokenizer and the libraries themselves, over the weights.

@@ -16,11 +16,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from actor_core.delta import BaseModelId
-from actor_core.errors import ModelError, OutOfMemory
+from actor_core.errors import ModelError, OutOfMemory, is_out_of_memory
 from actor_core.events import Event, Progress
 from actor_core.memory import Machine, bytes_of_weights
 
@@ -121,13 +120,19 @@ class LoadedModel:
         ``history`` holds the turns before it, each with its "role" ("user" or "assistant") and "content".
         """
         template = self.tokenizer.get_chat_template()
-        text = self.tokenizer.apply_chat_template(
-            [*map(dict, history), {"role": "user", "content": prompt}],
-            chat_template=TEMPLATE_CLOCK + template if "strftime_now" in template else template,
-            tokenize=False,
-            add_generation_prompt=True,
-            date_string=TEMPLATE_DATE,
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [*map(dict, history), {"role": "user", "content": prompt}],
+                chat_template=TEMPLATE_CLOCK + template if "strftime_now" in template else template,
+                tokenize=False,
+                add_generation_prompt=True,
+                date_string=TEMPLATE_DATE,
+            )
+        except Exception as error:  # a template is a program, and can raise anything
+            raise ModelError(
+                f"{self.source.name} has a chat template that cannot be used: {_first_line(error)}. Choose another "
+                "model, or mend its template."
+            ) from error
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def batches(
@@ -202,30 +207,37 @@ def load_model(
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
         _require_chat_template(tokenizer, source.name)
-        model = AutoModelForCausalLM.from_pretrained(
+        both: Any = AutoModelForCausalLM.from_pretrained(  # a pair, as output_loading_info says
             source.folder,
             config=config,
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
             device_map={"": place},
             **_weights_as(chosen, place),
         )
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        gc.collect()
-        raise OutOfMemory(
-            f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
-            "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
-        ) from error
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        model, found = both
+    except ModelError:
+        raise
+    except Exception as error:  # files of others make the libraries raise anything
+        if is_out_of_memory(error):
+            gc.collect()
+            raise OutOfMemory(
+                f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
+                "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
+            ) from error
         raise ModelError(f"{source.name} cannot be loaded: {_first_line(error)}") from error
+    _require_all_weights(sorted(found["missing_keys"]), source.name)
     model.eval().requires_grad_(False)
     _keep_four_bits_readable(model)
     _decoder_layers(model)
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    loaded = LoadedModel(model, tokenizer, source, torch.device(place), chosen, reason)
+    loaded.token_ids("What is bread?")  # a template that cannot be used is said now
     yield Progress("load", 1, 1, f"{source.name} is loaded: {reason}")
-    return LoadedModel(model, tokenizer, source, torch.device(place), chosen, reason)
+    return loaded
 
 
 def linear_weight(module: Any) -> Tensor | None:  # noqa: ANN401 - bitsandbytes' modules have no stubs
@@ -339,6 +351,15 @@ def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
     """The last token's states as a block of their own: for a slice of a longer tensor torch copies the
     whole vocabulary's matrix once for every row of the batch (ten times slower, gigabytes)."""
     return (inputs[0].contiguous(), *inputs[1:])
+
+
+def _require_all_weights(missing: Sequence[str], name: str) -> None:
+    """transformers puts random numbers where a weight is missing, and says so to nobody here."""
+    if missing:
+        raise ModelError(
+            f"{name} is not whole: its files lack {len(missing)} of the weights that its configuration asks for "
+            f"({missing[0]}). Download it again, all of it."
+        )
 
 
 def _require_chat_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from actor_core.activations import LayerReading, read_activations
 from actor_core.events import Event, Progress
 from actor_core.instruction_states import read_instructions
 from actor_core.model import LoadedModel
+from actor_core.weights.whole_files import put_file
 
 __all__ = ["NOTHING_KEPT", "ReadingStore"]
 
@@ -150,14 +150,7 @@ def _keep(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
     tensors = tensors | {name: t.contiguous() for name, t in narrow.items() if torch.equal(t.float(), tensors[name])}
     with contextlib.suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        unfinished = Path(name)
-        try:
-            save_file(tensors, unfinished, metadata={"format": FORMAT})
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        put_file(path, lambda place: save_file(tensors, place, metadata={"format": FORMAT}), for_owner=True)
         by_age = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
         for old in by_age[:-KEPT_FILES]:
             old.unlink()

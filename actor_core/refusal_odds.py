@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from actor_core.events import Event, Progress
+from actor_core.finite import require_finite
 from actor_core.model import LoadedModel
 from actor_core.prefix import continued, read_prefix
 
@@ -43,7 +44,9 @@ class RefusalOdds:
         everything = logits.logsumexp(dim=1)
         # ln(1 - P) from ln P, without a second copy of logits as wide as the vocabulary.
         outside = everything + torch.log1p(-(inside - everything).exp().clamp(max=1 - 1e-6))
-        return inside - outside
+        odds = inside - outside
+        require_finite("The model's scores of first tokens", odds.detach())
+        return odds
 
     def refused(self, log_odds: Tensor) -> Tensor:
         """The verdicts, boolean, shape [n]."""

@@ -22,6 +22,7 @@ from actor_core.delta import LayerDelta
 from actor_core.direction import refusal_vector
 from actor_core.errors import NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Progress, StrengthMeasured
+from actor_core.finite import require_finite
 from actor_core.generate import Reply
 from actor_core.layer_choice import LayerChoice, calibrate, candidate_layers, choose_layer
 from actor_core.model import LoadedModel
@@ -195,6 +196,7 @@ def _solve(
         ridge=settings.ridge,
         other_weight=settings.other_weight,
     )
+    require_finite("The solution for the layer", reads, r)
     yield Progress("solve", 1, 1)
     first = rows.are("own").nonzero()[:OWN_PLACED, 0]
     own = LayerReading(

@@ -26,14 +26,13 @@ from actor_core.errors import (
     OutOfMemory,
     PresetError,
     PromptError,
+    is_out_of_memory,
 )
 
 __all__ = ["Notice", "explain", "start_log"]
 
 logger = logging.getLogger("app")
 
-# What torch says on a CPU, in an error that is no MemoryError.
-NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 # The most special class first.
 HEADINGS: tuple[tuple[type[ActorError], str], ...] = (
     (OutOfMemory, "Not enough memory"),
@@ -98,7 +97,7 @@ def explain(error: BaseException, *, with_paths: bool = True) -> Notice:
             heading="The disk is full",
             todo="Free some space, then press the button again.",
         )
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or NO_MEMORY in str(error):
+    if is_out_of_memory(error):
         return Notice(
             "error",
             "This needs more memory than is free on this machine.",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actor_core.events import Part, Progress
+from actor_core.weights.whole_files import put_file
 from app.rates import Rates
 
 __all__ = ["Pace", "PaceMemory", "StageTime"]
@@ -222,7 +223,7 @@ class PaceMemory:
             for key, stages in self._stages.items()
         }
         try:
-            self._path.write_text(json.dumps(rows), encoding="utf-8")
+            put_file(self._path, json.dumps(rows).encode())
         except OSError:
             pass  # the same
 

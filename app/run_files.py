@@ -8,7 +8,6 @@ another program's, is a `RunError` in words.
 from __future__ import annotations
 
 import errno
-import os
 import re
 import secrets
 import shutil
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 
 from actor_core.delta import LayerDelta
 from actor_core.errors import ActorError
-from actor_core.weights.whole_files import sync
+from actor_core.weights.whole_files import UNFINISHED, put_file, sync
 from app.runs import Run
 
 __all__ = [
@@ -39,7 +38,6 @@ __all__ = [
 RUN, DELTA = "run.json", "delta.safetensors"
 ID = re.compile(r"\d{8}-\d{6}-\d{6}-[0-9a-f]{6}")
 MAX_BYTES = 200_000_000  # of run.json
-HIDDEN = ".partial-"
 SECONDS_UNTIL_ABANDONED = 3600
 NOT_OURS = "it is not what this program wrote"
 
@@ -68,15 +66,15 @@ def write_run(place: Path, run: Run, delta: LayerDelta | None) -> None:
     """
     content = run.model_dump_json().encode()
     if place.is_dir():
-        return _replace(place / RUN, content)
+        return put_file(place / RUN, content, for_owner=True)
     _private(place.parent)
-    partial = place.parent / f"{HIDDEN}{secrets.token_hex(8)}"
+    partial = place.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
     try:
         partial.mkdir(mode=0o700)
         if delta is not None:
             delta.save(partial / DELTA)
             (partial / DELTA).chmod(0o600)
-        _write(partial / RUN, content)
+        put_file(partial / RUN, content, for_owner=True)
         sync(partial)
         partial.rename(place)
         sync(place.parent)
@@ -116,7 +114,7 @@ def read_delta(place: Path, run: Run) -> LayerDelta | None:
 
 def delete_run(place: Path) -> None:
     """Takes the run away, first its name: one that is deleted by halves is not a damaged one. Raises OSError."""
-    gone = place.parent / f"{HIDDEN}{secrets.token_hex(8)}"
+    gone = place.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
     place.rename(gone)
     _remove(gone)
 
@@ -135,7 +133,7 @@ def run_bytes(place: Path) -> int:
 
 def sweep(folder: Path) -> None:
     """Removes what a killed process left half written or half deleted in a visitor's ``folder``."""
-    for left in [*folder.glob(f"{HIDDEN}*"), *folder.glob(f"*/{HIDDEN}*")]:
+    for left in [*folder.glob(f"{UNFINISHED}*"), *folder.glob(f"*/{UNFINISHED}*")]:
         try:
             if time.time() - left.lstat().st_mtime > SECONDS_UNTIL_ABANDONED:
                 _remove(left)
@@ -172,23 +170,6 @@ def _private(folder: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:
             path.chmod(0o700)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{HIDDEN}{secrets.token_hex(8)}")
-    try:
-        _write(partial, content)
-        partial.replace(path)
-        sync(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _said(fault: ValidationError) -> str:

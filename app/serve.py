@@ -33,6 +33,7 @@ def serve(args: Namespace) -> None:
             import spaces  # noqa: F401  before torch, or ZeroGPU finds no GPU
         except ImportError:
             pass
+    os.umask(0o077)  # what is written from here on, prompts and replies among it, is for its owner alone
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     start_log(settings.data_dir / "logs")
     quiet_gradio(settings)
@@ -76,8 +77,11 @@ def quiet_gradio(settings: Settings) -> None:
 def launch_options(settings: Settings) -> dict[str, Any]:
     """What `gr.Blocks.launch` is told."""
     import gradio as gr
+    from starlette.middleware import Middleware
 
+    from app.gate import SLOWED, Gate
     from app.language import for_gradio
+    from app.page_cache import RoomForUploads
 
     theme = gr.themes.Default(
         primary_hue=gr.themes.colors.indigo,
@@ -91,6 +95,8 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "server_port": settings.port if settings.port is not None else free_port(settings.host),
         "share": settings.share,
         "auth": settings.auth,
+        "auth_message": SLOWED,
+        "app_kwargs": {"middleware": [Middleware(Gate), Middleware(RoomForUploads, folder=settings.page_cache)]},
         "inbrowser": False,
         "quiet": True,
         "show_error": False,

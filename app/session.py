@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actor_core.weights.whole_files import put_file
 from app.errors import Notice
 from app.language import ENGLISH
 from app.marks import UNTUNED, Marks
@@ -46,6 +47,7 @@ __all__ = ["ExportRecord", "OpenRun", "Session", "Sessions", "Trial", "Two"]
 logger = logging.getLogger(__name__)
 
 SESSIONS_KEPT = 200
+SESSIONS_ON_DISK = 2000  # of at most 5 MB each, which is what can be typed
 SECONDS_UNTIL_SEEN_AGAIN = 3600.0
 STEPS = ("model", "prompts", "tune", "compare", "export")
 
@@ -258,15 +260,21 @@ class Sessions:
             "exports": [asdict(record) for record in session.exports],
         }
         path = self._folder / f"{session.key}.json"
-        partial = path.with_suffix(".partial")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                self._make_room()
             with session.lock:
-                partial.write_text(json.dumps(kept), encoding="utf-8")
-                partial.replace(path)
+                put_file(path, json.dumps(kept).encode(), for_owner=True)
                 session.exports_kept = session.exports
         except OSError:
             logger.warning("a session could not be kept", exc_info=True)
+
+    def _make_room(self) -> None:
+        """Forgets on the disk those not seen for longest; their runs stay, see `app.left_runs`."""
+        kept = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        for path in kept[: max(0, len(kept) - SESSIONS_ON_DISK + 1)]:
+            path.unlink(missing_ok=True)
 
     def _restored(self, visitor: str) -> Session | None:
         session = Session(visitor)

@@ -14,6 +14,7 @@ from secrets import token_urlsafe
 
 from actor_core.errors import ExportError
 from actor_core.export.base import describe_base
+from actor_core.weights.whole_files import put_file
 from app import compared, figures, render, strips, words
 from app.compared import Pair
 from app.differences import marked_up
@@ -104,8 +105,6 @@ td { overflow-wrap: anywhere; }
 def write_shared(session: Session, folder: Path) -> Path:
     """`shared_page` as a file in a new place under ``folder`` that nobody guesses. Raises `ExportError`
     where nothing is compared.
-
-    Written beside its name and then renamed: what can be downloaded is whole.
     """
     with session.lock:
         text = shared_page(session)
@@ -113,13 +112,7 @@ def write_shared(session: Session, folder: Path) -> Path:
     place = folder / token_urlsafe(18)
     place.mkdir(parents=True)
     path = place / f"second-take-{base.slug}.html"
-    partial = path.with_suffix(".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    put_file(path, text.encode())
     return path
 
 

@@ -14,13 +14,14 @@ from actor_core.export.adapter import at_strength
 from actor_core.export.base import describe_base
 from actor_core.export.card import Card, read_corrected, read_enriched, read_figures, read_flagged
 from actor_core.export.compare import CHECK_PROMPTS, Checked
-from actor_core.export.folder import File, folder_bytes, replace_file, write_folder
+from actor_core.export.folder import File, folder_bytes, write_folder
 from actor_core.export.formats import plan_of
 from actor_core.export.request import Plan, Request
 from actor_core.generate import Reply
 from actor_core.guard import Guard
 from actor_core.model import LoadedModel
 from actor_core.recipe import RECIPE, Recipe
+from actor_core.weights.whole_files import put_file
 
 __all__ = ["CARD", "Exported", "export"]
 
@@ -117,7 +118,7 @@ def export(
     yield Progress("export", 1, 4, "Checking the files by loading them again")
     checked = yield from _checked(plan, path)
     try:
-        replace_file(path / CARD, card.text(checked).encode())
+        put_file(path / CARD, card.text(checked).encode())
     except OSError as error:
         checked = replace(checked, words=f"{checked.words} (The card could not be updated: {error}.)")
     yield Progress("export", 4, 4, checked.words)

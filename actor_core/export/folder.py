@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from actor_core.errors import ExportError
 from actor_core.weights.whole_files import in_words, sync
 
-__all__ = ["File", "folder_bytes", "replace_file", "write_folder"]
+__all__ = ["File", "folder_bytes", "write_folder"]
 
 # The content of a file, or what writes it to the path that it is given.
 File = bytes | Callable[[Path], None]
@@ -60,17 +60,6 @@ def write_folder(
             shutil.rmtree(partial, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise ExportError(_words(error, wanted, needed)) from error
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Puts ``content`` in the place of the file ``path``, in one step."""
-    partial = path.with_name(PARTIAL.format(uuid.uuid4().hex[:12]))
-    try:
-        _write(partial, content)
-        partial.replace(path)
-        sync(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def folder_bytes(folder: Path) -> int:

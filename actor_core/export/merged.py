@@ -89,7 +89,13 @@ def stored_tensor(folder: Path, key: str) -> Tensor:
 
 def _plus(weight: Tensor, change: LowRank | Tensor) -> Tensor:
     full = change if isinstance(change, Tensor) else change.full()
-    return weight.to(torch.float32) + full.detach().to("cpu", torch.float32)
+    merged = weight.to(torch.float32) + full.detach().to("cpu", torch.float32)
+    if not bool(merged.isfinite().all()):
+        raise ExportError(
+            "Nothing was exported: the changed matrix would hold numbers that are not finite. Move the strength down, "
+            "or load the model's files again: they may be damaged."
+        )
+    return merged
 
 
 def _size(change: LowRank | Tensor) -> int:

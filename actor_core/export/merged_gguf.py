@@ -96,7 +96,13 @@ def _changed(tensor: Any, change: Tensor, kind: gguf.GGMLQuantizationType) -> by
             f"{tensor.name} has the shape {weight.shape} in the GGUF file and {tuple(change.shape)} in the change: it "
             "belongs to another model."
         )
-    return gguf.quants.quantize(weight.astype(np.float32) + change.numpy(), kind).tobytes()
+    packed = gguf.quants.quantize(weight.astype(np.float32) + change.numpy(), kind)
+    if not np.isfinite(gguf.quants.dequantize(packed, kind)).all():
+        raise ExportError(
+            f"Nothing was exported: {tensor.name} would hold numbers that {kind.name} cannot hold. Move the strength "
+            "down, or choose F32 for the changed matrix."
+        )
+    return packed.tobytes()
 
 
 def _header(

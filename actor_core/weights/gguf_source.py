@@ -13,10 +13,12 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from actor_core.errors import ModelError
 from actor_core.events import Progress
 from actor_core.weights.child_process import PROGRAM_FOLDER, last_words, running
+from actor_core.weights.gguf_header import check_header
 from actor_core.weights.model_folder import check_folder, folder_files
 from actor_core.weights.whole_files import Stamp, disk_faults, hashed, in_words, put_folder, require_room
 
@@ -51,6 +53,7 @@ def as_safetensors(gguf: Path, digest: str, home: Path) -> Generator[Progress, N
     if stamp and stamp.facts == {"gguf": digest, "form": FORM}:
         return folder
     size = _checked_size(gguf)
+    check_header(gguf)
     require_room(home, FLOAT16_BYTES_PER_GGUF_BYTE * size, f"Preparing {gguf.name}")
     unfinished = home / "weights.new"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -155,13 +158,17 @@ def main(gguf: Path, folder: Path, memory: int) -> None:
     setattr(gguf_library, "GGUFReader", functools.cache(gguf_library.GGUFReader))  # noqa: B010
     place, name = str(gguf.parent), gguf.name
     tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
+    both: Any = AutoModelForCausalLM.from_pretrained(  # a pair, as output_loading_info says
         place,
         gguf_file=name,
         trust_remote_code=False,
+        output_loading_info=True,
         dtype=torch.float16,
         quantization_config=GgufConfig(dequantize=True),
     )
+    model, found = both
+    if found["missing_keys"]:
+        raise ValueError(f"it lacks the weights {sorted(found['missing_keys'])[0]}")
     for key, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ValueError(f"{key} has values beyond float16")

@@ -15,6 +15,8 @@ from typing import Any
 
 from actor_core.errors import ModelError
 from actor_core.weights.hub import SMALL_FILES
+from actor_core.weights.stated_size import StatedSize
+from actor_core.weights.template_trial import try_template
 
 __all__ = ["check_folder", "folder_files"]
 
@@ -64,8 +66,14 @@ def check_folder(folder: Path) -> None:
     for name in _shards(folder):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is not whole: {name} is missing. Download the model again.")
-    for path in _weights(folder):
-        _check_safetensors(path)
+    tensors = sum(_check_safetensors(path) for path in _weights(folder))
+    stated = StatedSize.of_config(_read_json(folder / "config.json"))
+    if fault := stated.fault(tensors, sum(path.stat().st_size for path in _weights(folder))):
+        raise ModelError(
+            f"{folder / 'config.json'} does not belong to these weights ({fault}): download the model again."
+        )
+    for template in _templates(folder):
+        try_template(template, str(folder))
 
 
 def _instead_of_config(folder: Path) -> str:
@@ -139,8 +147,24 @@ def _shards(folder: Path) -> set[str]:
     return shards
 
 
-def _check_safetensors(path: Path) -> None:
-    """Compares the length that the header promises with the file's (safetensors format, version 0.4)."""
+def _templates(folder: Path) -> list[str]:
+    """Every chat template of the folder: transformers takes the first it finds, and knows several places."""
+    found: list[object] = []
+    for path in [*folder.glob("*.jinja"), *folder.glob("additional_chat_templates/*.jinja")]:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ModelError(f"{path} has {path.stat().st_size:,} bytes: it is no chat template.")
+        found.append(path.read_text(encoding="utf-8", errors="replace"))
+    for name in ("tokenizer_config.json", "chat_template.json", "processor_config.json"):
+        values = _read_json(folder / name) if (folder / name).is_file() else {}
+        said = values.get("chat_template") if isinstance(values, dict) else None
+        named = said if isinstance(said, list) else [said]
+        found += [each.get("template") if isinstance(each, dict) else each for each in named]
+    return list(dict.fromkeys(each for each in found if isinstance(each, str)))
+
+
+def _check_safetensors(path: Path) -> int:
+    """Compares the length that the header promises with the file's (safetensors format, version 0.4); gives how many
+    tensors it names."""
     size = path.stat().st_size
     cut = ModelError(f"{path} is cut short or damaged ({size:,} bytes): download it again.")
     with path.open("rb") as file:
@@ -158,3 +182,4 @@ def _check_safetensors(path: Path) -> None:
             raise cut from None
     if promised != size:
         raise ModelError(f"{path} has {size:,} bytes and should have {promised:,}: download it again.")
+    return len(ends)

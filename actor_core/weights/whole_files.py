@@ -12,8 +12,9 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,17 +22,19 @@ from actor_core.errors import FetchError
 from actor_core.events import Progress
 
 __all__ = [
+    "UNFINISHED",
     "Stamp",
     "digest_of_folder",
     "disk_faults",
     "hashed",
     "in_words",
+    "put_file",
     "put_folder",
-    "put_text",
     "require_room",
     "sync",
 ]
 
+UNFINISHED = ".partial-"  # begins the name of a file that is being written
 SPARE_BYTES = 200_000_000
 BLOCK = 1 << 22
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
@@ -91,13 +94,27 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def put_text(path: Path, text: str) -> None:
-    """Writes a small file whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text, encoding="utf-8")
-    sync(temporary)
-    os.replace(temporary, path)
-    sync(path.parent)
+def put_file(path: Path, content: bytes | Callable[[Path], None], *, for_owner: bool = False) -> None:
+    """Writes one file whole or not at all, in the place of an older one; ``content`` may also write it to the path that
+    it is given. ``for_owner``: nobody else on this machine may read it.
+
+    Raises OSError where the disk does not take it; the older file is then as it was.
+    """
+    temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o600 if for_owner else 0o666), "wb") as file:
+            if isinstance(content, bytes):
+                file.write(content)
+        if not isinstance(content, bytes):
+            content(temporary)
+            if for_owner:
+                temporary.chmod(0o600)  # a library may have put another file there
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def put_folder(temporary: Path, final: Path) -> None:
@@ -170,7 +187,7 @@ class Stamp:
             return None
 
     def write(self, path: Path) -> None:
-        put_text(path, json.dumps({"files": self.files, "facts": self.facts}, indent=1))
+        put_file(path, json.dumps({"files": self.files, "facts": self.facts}, indent=1).encode())
 
     def changed(self, folder: Path) -> list[str] | None:
         """Files whose size is right and whose time is not, to be read again; None if one is lost or cut."""

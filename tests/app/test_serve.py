@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
+from app.page_cache import make_room
 from app.serve import FIRST_PORT, free_port, launch_options, quiet_gradio, require_password
 from app.settings import Settings
 from app.work import ModelRequest
@@ -41,8 +43,6 @@ def test_gradio_is_told_to_keep_and_to_send_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_ALLOWED_PATHS", "/")
     settings = Settings(data_dir=tmp_path)
     quiet_gradio(settings)
-    import os
-
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False" and "GRADIO_ALLOWED_PATHS" not in os.environ
     options = launch_options(settings)
     assert options["run_history"] is False and options["enable_monitoring"] is False
@@ -91,3 +91,13 @@ def test_a_page_open_to_others_takes_no_path(typed, monkeypatch):
 def test_the_data_folder_can_come_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("SECOND_TAKE_DATA_DIR", str(tmp_path / "x"))
     assert Settings.from_args(Namespace()).data_dir == Path(tmp_path / "x")
+
+
+def test_what_is_uploaded_has_a_cap_and_the_oldest_goes(tmp_path):
+    for number in range(5):
+        path = tmp_path / str(number) / "prompts.txt"
+        path.parent.mkdir()
+        path.write_bytes(bytes(100))
+        os.utime(path, (number, number))
+    make_room(tmp_path, most=250)
+    assert sorted(path.parent.name for path in tmp_path.rglob("*.txt")) == ["3", "4"]

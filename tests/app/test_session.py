@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 
+import app.session
 from app.session import ExportRecord, Sessions
 
 
@@ -61,3 +63,14 @@ def test_a_disk_that_takes_nothing_does_not_stop_the_page(tmp_path):
     session = sessions.new()
     sessions.keep(session)
     assert sessions.get(session.id) is session
+
+
+def test_sessions_on_the_disk_have_a_cap_and_the_one_unseen_for_longest_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(app.session, "SESSIONS_ON_DISK", 3)
+    sessions = Sessions(tmp_path)
+    made = [sessions.new() for _ in range(5)]
+    for number, session in enumerate(made):
+        sessions.keep(session)
+        os.utime(tmp_path / f"{session.key}.json", (number, number))
+        sessions.keep(session) if number == 4 else None
+    assert {path.stem for path in tmp_path.glob("*.json")} == {session.key for session in made[2:]}

@@ -12,7 +12,7 @@ from test_marks import KILL, click
 from test_render import EVIL, assert_safe
 
 from actor_core.errors import ExportError
-from app import sharing
+from actor_core.weights import whole_files
 from app.sharing import shared_page
 
 
@@ -77,14 +77,14 @@ def test_before_anything_is_compared_it_says_what_to_do(studio, repaired):
 def test_it_is_written_whole_or_not_at_all(studio, repaired, monkeypatch):
     first = studio.share(repaired)
 
-    def full(self, target):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sharing.Path, "replace", full)
+    monkeypatch.setattr(whole_files.os, "replace", full)
     with pytest.raises(OSError):
         studio.share(repaired)
     assert list(studio.settings.page_cache.rglob("*.html")) == [first], "the one before is still there"
-    assert not list(studio.settings.page_cache.rglob("*.partial"))
+    assert not list(studio.settings.page_cache.rglob(f"{whole_files.UNFINISHED}*"))
 
 
 def test_a_second_file_takes_the_place_of_the_first(studio, repaired):

@@ -15,6 +15,7 @@ from tiny_models import CONFIGS, PROMPTS, hooks, logits, random_change, random_d
 from actor_core import delta as module
 from actor_core.delta import BaseModelId, LayerDelta, LowRank
 from actor_core.errors import DeltaError
+from actor_core.weights import whole_files
 
 EVERY_FORM = {"mlp__down_proj": 2, "mlp__up_proj": None, "self_attn__q_proj": 1, "self_attn__o_proj": None}
 
@@ -184,7 +185,7 @@ def test_a_full_disk_leaves_nothing_and_the_older_file_as_it_was(tiny, tmp_path,
     def full(*arguments, **_more):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(*((module, "steady_bytes") if fails == "steady_bytes" else (module.os, "fsync")), full)
+    monkeypatch.setattr(*((module, "steady_bytes") if fails == "steady_bytes" else (whole_files.os, "fsync")), full)
     with pytest.raises(OSError, match="No space"):
         older.scaled(2.0).save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["it.safetensors"]

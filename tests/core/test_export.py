@@ -21,12 +21,13 @@ from transformers import AutoModelForCausalLM
 from actor_core.delta import LayerDelta, LowRank
 from actor_core.errors import DeltaError, ExportError
 from actor_core.events import finish
-from actor_core.export import SMALL_KINDS, export, folder, formats, gguf_lora, llama
+from actor_core.export import SMALL_KINDS, export, folder, formats, gguf_lora
 from actor_core.export.adapter import MAX_RANK, low_rank_adapter
 from actor_core.export.card import read_figures
 from actor_core.export.compare import last_logits
 from actor_core.generate import answer
 from actor_core.guard import Guard
+from actor_core.llama import server as llama
 from actor_core.model import LoadedModel
 
 PROMPTS = ("alpha beta gamma", "delta epsilon", "zeta")

@@ -300,7 +300,7 @@ def test_a_gguf_becomes_a_transformers_folder_once(tmp_path: Path, monkeypatch):
         (b"GGUF", "no GGUF file"),
         (b"GGUF\x01\x00\x00\x00" + b"\x00" * 64, "version 2 or 3"),
         (b"PK\x03\x04" * 10, "no GGUF file"),
-        (b"GGUF\x03\x00\x00\x00" + b"\xff" * 64, "cannot be read by transformers|address space"),
+        (b"GGUF\x03\x00\x00\x00" + b"\xff" * 64, "it promises 18,446,744,073,709,551,615 tensors"),
     ],
 )
 def test_a_damaged_gguf_is_named_as_such(tmp_path: Path, data: bytes, says: str):
@@ -313,9 +313,9 @@ def test_a_damaged_gguf_is_named_as_such(tmp_path: Path, data: bytes, says: str)
 def test_a_truncated_gguf_is_named_as_such(tmp_path: Path):
     path = tiny_gguf(tmp_path / "tiny.gguf")
     path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(ModelError, match="cannot be read by transformers"):
+    with pytest.raises(ModelError, match="ends behind the end of the file"):
         finish(local_model(str(path), tmp_path / "data"))
-    assert not [path for path in (tmp_path / "data").rglob("weights*") if path.name != "weights.log"]
+    assert not list((tmp_path / "data").rglob("weights*"))
 
 
 def test_a_parser_that_hangs_is_ended_after_its_limit(tmp_path: Path, monkeypatch):
