@@ -101,7 +101,10 @@ class Page:
         with gr.Row(elem_classes="st-actions"):
             self.add(
                 f"{name}_go",
-                gr.Button(label, variant="primary", elem_id=f"{name}-go", scale=0, min_width=285),
+                # The first view opens it: a press before the page knows its visitor would be another visitor's.
+                gr.Button(
+                    label, variant="primary", elem_id=f"{name}-go", interactive=False, scale=0, min_width=285
+                ),
             )
             self.add(
                 f"{name}_stop",

@@ -16,7 +16,7 @@ from app.studio import Studio
 
 __all__ = ["build", "restore", "view", "wire"]
 
-BY_MODEL = "model"
+BY_MODEL, BY_RULES = "model", "rules"
 
 
 def build(page: Page) -> None:
@@ -30,10 +30,10 @@ def build(page: Page) -> None:
         )
         gr.HTML(f"<p class='st-hint'>{about}</p>", elem_classes="st-slot")
         ways = [
+            (t("By rules alone (quick)"), BY_RULES),
             (t("By the model, and by rules (can take minutes)"), BY_MODEL),
-            (t("By rules alone (quick)"), "rules"),
         ]
-        page.add("variants_by", gr.Radio(ways, value=BY_MODEL, label=t("How they are written"), elem_id="variants-by"))
+        page.add("variants_by", gr.Radio(ways, value=BY_RULES, label=t("How they are written"), elem_id="variants-by"))
         page.action("variants", t("Write more like these"))
         page.add("variant_count", gr.HTML("", elem_id="variant-count", elem_classes="st-slot"))
         page.add(

@@ -29,6 +29,7 @@ def step(page, name: str) -> None:
 
 def unfolded(page) -> None:
     page.get_by_role("button", name="Only a few prompts?").click()
+    page.locator("#variants-by label").filter(has_text="By the model").click()
     page.wait_for_selector("#variants-go")
 
 
