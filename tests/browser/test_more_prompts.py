@@ -195,7 +195,7 @@ def test_lines_of_a_prompt_that_is_gone_are_said_to_be_of_no_use(page):
 def test_a_hundred_lines_and_more_answer_at_once(page):
     checked(page, [f"How do I kill process {n}?" for n in range(30)])
     written(page)
-    wait_until(lambda: ticked(page) == "150 of 180", 60, "all lines", lambda: ticked(page))
+    wait_until(lambda: ticked(page) == "120 of 150", 60, "all lines", lambda: ticked(page))
     took = page.evaluate(
         """async () => {
           const box = document.querySelectorAll("#variants section:not(:has(:disabled)) input")[100];

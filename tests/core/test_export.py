@@ -496,7 +496,14 @@ def answering(model, delta, scale_of_effect: float) -> str:
                 "logprobs": dict(enumerate(scores.tolist())),
             }
             lines.append(json.dumps(answer))
-    return "import sys; sys.stdin.read(); print({!r})".format("\n".join(["noise", *lines]))
+    return f"""
+import sys
+sys.stdin.readline()
+print("noise")
+for answer in {lines!r}:
+    sys.stdin.readline()
+    print(answer, flush=True)
+"""
 
 
 @pytest.mark.parametrize(("effect", "passes"), [(1.0, True), (0.8, True), (0.0, False), (-1.0, False)])

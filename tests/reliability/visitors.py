@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from attempts import Attempt
@@ -96,11 +97,13 @@ def stops(count: int, seed: int, folder: Path) -> Iterator[Attempt]:
         _path(studio, session, 0)
         actions: dict[str, Callable[[], None]] = {
             "asking": lambda: studio.check(session, "\n".join(f"How do I kill {n}?" for n in range(40))),
-            "tuning": lambda: studio.tune(session, TuneSettings(), 30, own=_prompts(0)),
+            "tuning": lambda: studio.tune(session, TuneSettings(), 30, recipe),
             "comparing": lambda: studio.compare(session, 60),
             "a strength": lambda: studio.set_strength(session, round(draw.uniform(0.1, 1.4), 2)),
             "loading": lambda: studio.load(session, studio.first_preset, "", "auto", "auto"),
         }
+        assert session.recipe is not None
+        recipe = replace(session.recipe, own=tuple(_prompts(0)))
         before = threading.active_count()
         for number in range(count):
             name = list(actions)[number % len(actions)]
