@@ -30,7 +30,7 @@ def quick_server(tmp_path_factory) -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
     """Over the real models. Its data folder is new but for them, which are downloaded once for all test runs, and for
     what was read of them."""
