@@ -29,7 +29,7 @@ def test_a_script_gets_from_refused_prompts_to_checked_exports(tmp_path, capsys,
     monkeypatch.setattr(PromptSet, "guard", lambda prompt_set: tuple(spread(whole(prompt_set), GUARD)))
     prompts, out = tmp_path / "prompts.txt", tmp_path / "out"
     prompts.write_text(OWN, encoding="utf-8")
-    arguments = ["tune", "--prompts", str(prompts), "--out", str(out), "--compared", "32"]
+    arguments = ["tune", "--prompts", str(prompts), "--out", str(out), "--compared", "16"]
     # Whether the default model passes the guard is a question for the benchmarks; here the files are wanted.
     arguments.append("--accept-guard-not-passed")
     assert main(arguments) == 0
