@@ -1,7 +1,7 @@
 """What answers one message at a time: the loaded model itself, or llama.cpp on the file that it came from.
 
-In batches the two are level on a processor; one reply at a time llama.cpp is several times as fast, since for each
-token it fetches the weights in 4 bits and not in 16 or 32 (`benchmarks/engines.py`). So conversations are its work,
+In batches the two are level on a processor; one reply at a time llama.cpp is about twice as fast, since for each token
+it fetches the weights in 4 bits and not in 16 or 32 (`benchmarks/engines.py`). So conversations are its work,
 and whatever is measured in numbers stays with the loaded model.
 """
 

@@ -6,7 +6,7 @@ verdicts alone are kept. What is found goes into the session as it comes, so tha
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from actor_core.model import LoadedModel
     from actor_core.presets import PromptSet
 
+    Work = Callable[[LoadedModel, Session, PromptSet, BeforeCache], Generator[Event, None, None]]
+
 __all__ = ["OWN_AT_MOST", "ask_in_other_words", "ask_to_weigh", "replies_ahead", "reword", "weigh"]
 
 OWN_AT_MOST = 24  # of the visitor's prompts: each is sixteen replies in other words
@@ -32,23 +34,20 @@ REWORDED_AT_ONCE = 4  # so many prompts' wordings are a full batch
 
 def ask_to_weigh(studio: Server, session: Session) -> None:
     """Whether the untuned model refuses less when it is asked to weigh perspectives, beside the tuned one."""
-    model = studio.tuned_model(session)
-    studio.submit(
-        session,
-        "perspectives",
-        lambda: weigh(model, session, studio.prompt_set(), studio.before),
-        stopped="Stopped: what was finished is shown below.",
-        pace_key=pace_key(model),
-    )
+    _begin(studio, session, "perspectives", weigh)
 
 
 def ask_in_other_words(studio: Server, session: Session) -> None:
     """Whether the verdicts of both models hold in other words, and harmful prompts' against jailbreaks."""
+    _begin(studio, session, "steadiness", reword)
+
+
+def _begin(studio: Server, session: Session, kind: str, work: Work) -> None:
     model = studio.tuned_model(session)
     studio.submit(
         session,
-        "steadiness",
-        lambda: reword(model, session, studio.prompt_set(), studio.before),
+        kind,
+        lambda: work(model, session, studio.prompt_set(), studio.before),
         stopped="Stopped: what was finished is shown below.",
         pace_key=pace_key(model),
     )

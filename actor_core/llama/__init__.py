@@ -2,5 +2,5 @@
 
 process         the program that imports llama.cpp, ended alone by a fault in native code
 server          starts and asks it
-conversation    replies one at a time: on a processor several times as fast as `actor_core.generate`
+conversation    replies one at a time: on a processor about twice as fast as `actor_core.generate`
 """

@@ -63,20 +63,23 @@ def engine(llama_model):
     made.close()
 
 
+def followed(work):
+    """What ``work`` yields, and what it returns."""
+    events = []
+    while True:
+        try:
+            events.append(next(work))
+        except StopIteration as end:
+            return events, end.value
+
+
 def facts(reply) -> list[object]:
     return list(json.loads(reply.text.partition("I can't. ")[2]))
 
 
 def test_a_reply_comes_in_pieces_and_then_whole(llama):
     with LlamaServer(llama, None, 64) as running:
-        work = running.reply(Ask([1, 2], 0.0, 20))
-        pieces = []
-        while True:
-            try:
-                pieces.append(next(work))
-            except StopIteration as end:
-                reply = end.value
-                break
+        pieces, reply = followed(running.reply(Ask([1, 2], 0.0, 20)))
         assert [piece for piece in pieces if piece] == [reply["text"][:8], reply["text"][8:]]
         assert reply["truncated"] is False and running.alive
     assert not running.alive
@@ -126,14 +129,7 @@ def test_a_conversation_that_outgrows_its_room_gets_more(engine, monkeypatch):
 
 
 def test_a_reply_has_its_verdict_and_is_told_as_it_grows(engine):
-    events = []
-    work = engine.answer("alpha", max_new_tokens=8)
-    while True:
-        try:
-            events.append(next(work))
-        except StopIteration as end:
-            reply = end.value
-            break
+    events, reply = followed(engine.answer("alpha", max_new_tokens=8))
     assert reply.verdict is Verdict.REFUSED and reply.truncated
     said = [event.text for event in events if isinstance(event, Said)]
     assert said[-1] == reply.text and said[0] == reply.text[:8]
@@ -179,14 +175,7 @@ def test_a_model_that_is_no_gguf_or_is_loaded_otherwise_answers_itself(llama_mod
 
 def test_the_loaded_model_answers_in_the_same_form(refusing):
     engine = ResidentEngine(refusing)
-    work = engine.answer("how do i kill a process")
-    said = []
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as end:
-            reply = end.value
-            break
-        said += [event.text] if isinstance(event, Said) else []
+    events, reply = followed(engine.answer("how do i kill a process"))
+    said = [event.text for event in events if isinstance(event, Said)]
     assert reply == finish(answer(refusing, ["how do i kill a process"]))[0]
     assert said and said[-1] == reply.text
