@@ -26,6 +26,8 @@ def create_app(studio: Studio) -> gr.Blocks:
             f"<header class='st-top'><h1>{words.TITLE}</h1><p>{t(words.TAGLINE)}</p></header>",
             elem_classes="st-slot",
         )
+        if studio.settings.in_space:
+            gr.HTML(f"<p class='st-hint'>{t(words.PUBLIC)}</p>", elem_id="public", elem_classes="st-slot")
         if studio.history is not None:
             history.build_notice(page)
         page.add("now", gr.HTML("", elem_id="now", elem_classes="st-slot"))

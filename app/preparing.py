@@ -10,6 +10,7 @@ from actor_core.errors import ModelError, NothingToRepair, PromptError
 from app import enriching, looks_harmful, variants, work
 from app.errors import Notice
 from app.marks import UNTUNED
+from app.quota import MOST_PROMPTS
 from app.server import Server, pace_key
 from app.session import Session
 from app.words import FLAGGED_IN_SPACE
@@ -28,6 +29,8 @@ class Preparing(Server):
         if not typed.strip() and preset not in self.presets:
             raise ModelError("No model is chosen: choose one from the list.")
         request = work.ModelRequest(self.presets.get(preset), typed, precision, device)
+        if not self.settings.ways_to_load_allowed and (precision, device) != ("auto", "auto"):
+            raise ModelError("All visitors share the model here: leave precision and device at auto.")
         request.require_allowed(hub_ids=self.settings.hub_ids_allowed, local_paths=self.settings.local_paths_allowed)
         session.preset = preset
         if self.model is not None and request.key == self.model_key:
@@ -57,6 +60,11 @@ class Preparing(Server):
         session.prompts_text = text
         self.sessions.keep(session)
         parsed = parse_prompts(text)
+        if self.quota is not None and len(parsed.prompts) > MOST_PROMPTS:
+            raise PromptError(
+                f"These are {len(parsed.prompts):,} prompts. This page is public, and takes up to {MOST_PROMPTS} at "
+                "once: leave some out, or run Second Take on a machine of your own."
+            )
         session.problems = parsed.problems
 
         def finished(_: object) -> None:

@@ -10,6 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from actor_core.errors import PresetError
 from app.errors import start_log
 from app.settings import Settings
 
@@ -38,10 +39,17 @@ def serve(args: Namespace) -> None:
     start_log(settings.data_dir / "logs")
     quiet_gradio(settings)
 
+    from app import expiry
     from app.create_app import create_app
     from app.studio import Studio
 
-    blocks = create_app(Studio(settings))
+    try:
+        studio = Studio(settings)
+    except PresetError as problem:
+        raise SystemExit(str(problem)) from problem
+    if settings.in_space:
+        expiry.start(studio)
+    blocks = create_app(studio)
     blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=CALLS_AT_ONCE)
     try:
         _, local_url, share_url = blocks.launch(**launch_options(settings), prevent_thread_lock=True)

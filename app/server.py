@@ -16,11 +16,13 @@ from actor_core.errors import ActorError, ModelError
 from actor_core.events import Event
 from actor_core.presets import DEFAULT_MODEL, DEFAULT_PROMPT_SET, ModelPreset, PromptSet, model_presets, prompt_sets
 from app import exporting, work
+from app.allow_list import allowed
 from app.errors import Notice, explain
 from app.history import History
 from app.jobs import Job, Runner
 from app.left_runs import Everybody
 from app.pace import PaceMemory
+from app.quota import Quota
 from app.session import Session, Sessions
 from app.settings import Settings
 from app.words import KINDS, STEP_OF_KIND, WHOLE_MODELS
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Server", "pace_key"]
 
 JOBS_IN_LINE = 20
+FOR_ALL = ("load",)  # kinds of job that no visitor's quota pays for
 
 
 class Server:
@@ -40,13 +43,14 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        # What lies on a Space's disk is gone within the hour, so nothing is kept there.
+        # What a visitor of a Space leaves is gone within the hour (`app.expiry`), so no runs are kept there.
         runs, sessions = settings.data_dir / "runs", settings.data_dir / "sessions"
         everybody = Everybody(runs, sessions, open_to_others=not settings.local_paths_allowed)
         self.history = None if settings.in_space else History(runs, everybody)
         self.sessions = Sessions(sessions, self.history)
         self.runner = Runner(settings.data_dir / "jobs", PaceMemory(settings.data_dir / "pace.json"))
-        self.presets: dict[str, ModelPreset] = model_presets()
+        self.quota = Quota() if settings.in_space else None
+        self.presets: dict[str, ModelPreset] = allowed(model_presets(), settings.allow_list)
         self.before = work.BeforeCache()
         self.model: LoadedModel | None = None
         self.model_key: tuple[str, str, str] | None = None
@@ -60,7 +64,7 @@ class Server:
     @property
     def first_preset(self) -> str:
         """The preset that is offered first: what ``--model`` named, else the default."""
-        wanted = self.settings.model or DEFAULT_MODEL
+        wanted = self.settings.model or (self.settings.allow_list or (DEFAULT_MODEL,))[0]
         return wanted if wanted in self.presets else next(iter(self.presets))
 
     def prompt_set(self) -> PromptSet:
@@ -187,11 +191,21 @@ class Server:
         """Puts a job into the line; ``follows``: by the job that ends now, so that there is no gap."""
         step = STEP_OF_KIND[kind]
         self.require_free(session, quick=quick, follows=follows)
+        quota = self.quota if kind not in FOR_ALL else None
+        if quota is not None and not follows:
+            quota.require_left(session.id)
+
+        def used_up() -> None:
+            running = self.job(session, quick=quick)
+            if running is not None:
+                self.runner.stop(running)
 
         def begun() -> Generator[Event, None, Any]:
             if kind != "try" and not quick:
                 self.let_go_of_engine()  # one model in memory: a conversation takes its own up again
-            return start()
+            if quota is None:
+                return start()
+            return quota.metered(session.id, start(), used_up)
 
         def noted(event: Event) -> None:
             heard(event)
@@ -203,7 +217,10 @@ class Server:
             session.changed()
 
         def ended(events: list[Event]) -> None:
-            session.say(step, stopped(events) if callable(stopped) else Notice("info", stopped))
+            notice = stopped(events) if callable(stopped) else Notice("info", stopped)
+            if quota is not None and quota.spent(session.id) >= quota.most:
+                notice = Notice("warning", f"{notice.text} {quota.words(session.id)}")
+            session.say(step, notice)
             self.keep_results(session)
 
         def failed(error: BaseException) -> None:

@@ -15,6 +15,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -109,6 +110,7 @@ class Session:
 
     id: str
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    seen: float = field(default_factory=time.time)  # when the visitor was last here, in seconds since 1970
     version: int = 0  # goes up when the page has something new to show
     step: int = 1
     language: str = ENGLISH  # of the browser that was last here
@@ -235,7 +237,8 @@ class Sessions:
             return session
 
     def _seen(self, session: Session) -> None:
-        """Notes on the disk, at most once an hour, that the visitor is there; see `app.left_runs`."""
+        """Notes that the visitor is there, on the disk at most once an hour; see `app.left_runs`."""
+        session.seen = time.time()
         path = self._folder / f"{session.key}.json"
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > SECONDS_UNTIL_SEEN_AGAIN:
@@ -248,6 +251,22 @@ class Sessions:
             while len(self._open) > SESSIONS_KEPT:
                 self._open.popitem(last=False)
         return session
+
+    def open(self) -> list[Session]:
+        """Those that are in memory, the one not seen for longest first."""
+        with self._lock:
+            return list(self._open.values())
+
+    def forget_unseen(self, since: float, busy: Callable[[Session], bool]) -> list[Session]:
+        """Forgets, in memory and on the disk, those not seen since then (seconds since 1970) but for the ``busy``
+        ones, and gives them."""
+        with self._lock:
+            gone = [session for session in self._open.values() if session.seen < since and not busy(session)]
+            for session in gone:
+                del self._open[session.id]
+                with suppress(OSError):
+                    (self._folder / f"{session.key}.json").unlink(missing_ok=True)
+        return gone
 
     def keep(self, session: Session) -> None:
         """Writes down what the visitor typed and exported; a full disk loses only this copy."""

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actor_core.fetch import default_data_dir
+from actor_core.presets import DEFAULT_MODEL
 
-__all__ = ["Settings"]
+__all__ = ["MODELS_ALLOWED", "Settings"]
+
+MODELS_ALLOWED = "SECOND_TAKE_MODELS"  # a variable of the Space: ids of presets, with commas between
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,20 @@ class Settings:
     device: str = "auto"
     offline: bool = False
     in_space: bool = False
+    models: tuple[str, ...] = ()
+
+    @property
+    def allow_list(self) -> tuple[str, ...] | None:
+        """Ids of the presets that may be loaded, the one that is offered first at the beginning; None: all of them.
+
+        All visitors of a Space share the model that is loaded, so that without ``models`` it has one.
+        """
+        return (self.models or (DEFAULT_MODEL,)) if self.in_space else None
+
+    @property
+    def ways_to_load_allowed(self) -> bool:
+        """Whether precision and device may be chosen: not where the model is everybody's."""
+        return not self.in_space
 
     @property
     def hub_ids_allowed(self) -> bool:
@@ -73,4 +90,5 @@ class Settings:
             device=str(given("device", "auto")),
             offline=bool(given("offline", False)),
             in_space=in_space,
+            models=tuple(filter(None, map(str.strip, os.environ.get(MODELS_ALLOWED, "").split(",")))),
         )

@@ -184,6 +184,12 @@ FLAGGED_IN_SPACE = (
     "This page is a Space, open to everybody: prompts that look like requests that should be refused are not repaired "
     "here. On a machine of your own you can decide otherwise."
 )
+# The numbers are those of `app.quota` and `app.expiry`.
+PUBLIC = (
+    "This page is public. It computes for each visitor for up to 30 minutes an hour, one after the other; whoever "
+    "waits sees their place in the line. Files are deleted an hour after they were made: download them. Whoever was "
+    "away for an hour finds nothing of theirs any more."
+)
 
 # What is typed to export in spite of the guard.
 EXPORT_ANYWAY = "export anyway"
@@ -235,6 +241,7 @@ TEXTS = (
     LOOKS_HARMFUL_INCLUDED,
     INCLUDE,
     LEAVE_OUT,
+    PUBLIC,
     GUARD_AHEAD,
     GUARD_HELPS,
     GUARD_TOO_FEW_HELPS,

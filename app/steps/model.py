@@ -44,7 +44,9 @@ def build(page: Page) -> None:
         gr.Dropdown(choices, value=studio.first_preset, label=t("Model"), elem_id="preset", filterable=False),
     )
     page.add("about", gr.HTML(about))
-    with gr.Accordion(t("How to load it, and other models"), open=False):
+    with gr.Accordion(
+        t("How to load it, and other models"), open=False, visible=studio.settings.ways_to_load_allowed
+    ):
         page.add(
             "typed",
             gr.Textbox(

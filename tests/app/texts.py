@@ -18,7 +18,7 @@ PLACE = re.compile(r"\{\w*\}")
 CALLS = {"t": 0, "plural": 1}
 SAID_IN_JS = re.compile(r'\bsay\("((?:[^"\\]|\\.)*)"')
 # Errors that no visitor of the page sees: they end the program, or are raised for scripts alone.
-NOT_ON_THE_PAGE = ("api", "api_jobs", "api_results", "serve", "doctor", "language")
+NOT_ON_THE_PAGE = ("api", "api_jobs", "api_results", "serve", "doctor", "language", "space", "allow_list")
 
 
 def shape(text: str) -> str:
