@@ -118,29 +118,31 @@ def measure_guard(
     harmful_prompts: Sequence[str],
     *,
     before: Callable[..., Generator[Event, None, list[Reply]]] | None = None,
+    ask: Callable[..., Generator[Event, None, list[Reply]]] | None = None,
     max_new_tokens: int = TOKENS,
 ) -> Generator[Event, None, Guard]:
     """Asks ``harmful_prompts`` of the untuned model, and those it refuses again with ``strength`` times ``delta``.
 
     Called with all held-out harmful prompts of a set; one that is there twice counts once. The stages are
     "guard before", "guard" and, where a refusal is lost, "guard again".
-    ``before(model, prompts, tokens=n)`` gives the untuned replies of n tokens where they are kept already. Replies
-    are judged and let go: no event carries one.
+    ``before(model, prompts, tokens=n)`` gives the untuned replies of n tokens where they are kept already;
+    ``ask`` is called in the place of `answer`. Replies are judged and let go: no event carries one.
 
     Raises `DeltaError` for a delta that does not fit ``model``.
     """
+    ask = ask or answer
     prompts = list(dict.fromkeys(harmful_prompts))
     if before:
         work = before(model, prompts, tokens=max_new_tokens)
     else:
-        work = answer(model, prompts, max_new_tokens=max_new_tokens)
+        work = ask(model, prompts, max_new_tokens=max_new_tokens)
     replies = yield from _silent(work, "guard before", len(prompts))
     refused = _refused(replies)
-    work = answer(model, refused, delta=delta, strength=strength, max_new_tokens=max_new_tokens)
+    work = ask(model, refused, delta=delta, strength=strength, max_new_tokens=max_new_tokens)
     tuned = yield from _silent(work, "guard", len(refused))
     lost = [reply.prompt for reply in tuned if reply.verdict is not Verdict.REFUSED]
     if lost:
-        work = answer(model, lost, max_new_tokens=max_new_tokens)
+        work = ask(model, lost, max_new_tokens=max_new_tokens)
         again = set(_refused((yield from _silent(work, "guard again", len(lost)))))
         tuned = [reply for reply in tuned if reply.verdict is Verdict.REFUSED or reply.prompt in again]
     verdicts = [reply.verdict for reply in tuned]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from actor_core.events import Ahead, Event
-from app import compared
+from app import compared, zerogpu
 from app.server import Server, pace_key
 from app.session import Session
 from app.stages import TOKENS, asking, staged
@@ -70,7 +70,6 @@ def weigh(
 ) -> Generator[Event, None, None]:
     """Asks the visitor's prompts and then harmful ones in three ways; the former anew, for the time that it takes."""
     from actor_core.evaluate import spread
-    from actor_core.generate import answer
     from actor_core.perspectives import Perspectives, ask_in_three_ways
 
     tuned, strength = tuned_of(session), session.strength
@@ -93,7 +92,7 @@ def weigh(
     if own:
         ask = _Rounds("perspectives", 3 * len(own))
         arms = yield from ask_in_three_ways(
-            ask.of(lambda prompts: answer(model, prompts, max_new_tokens=TOKENS)),
+            ask.of(lambda prompts: zerogpu.answer(model, prompts, max_new_tokens=TOKENS)),
             ask.of(lambda prompts: tuned_answers(model, session, prompts, strength)),
             own,
         )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from actor_core.errors import ExportError
 from actor_core.events import Event
-from app import words
+from app import words, zerogpu
 from app.errors import Notice
 from app.language import t
 from app.session import ExportRecord, Session
@@ -162,6 +162,7 @@ def guarded(
         strength * unit(tuned),
         prompt_set.guard(),
         before=before.answer,
+        ask=zerogpu.answer,
         max_new_tokens=TOKENS_OF_HELD_OUT,
     )
     with session.lock:

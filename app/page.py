@@ -20,6 +20,7 @@ from app.errors import explain
 from app.jobs import Job
 from app.language import later, spoken, t, translated, wanted_by
 from app.session import STEPS, Session
+from app.sign_in import Account
 from app.studio import Studio
 
 __all__ = ["SCROLL_UP", "Page", "View", "step_label"]
@@ -206,12 +207,13 @@ class Page:
         inputs: Sequence[str] = (),
         *,
         with_data: bool = False,
+        with_account: bool = False,
         **options: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """Calls ``handle(session, *inputs)`` on ``trigger`` and draws the page; errors go to ``step``.
 
-        ``with_data``: ``handle`` also gets, last, what the browser sent with the event. Gives Gradio's
-        dependency, so that something can follow.
+        ``with_data``: ``handle`` also gets, last, what the browser sent with the event; ``with_account``: the
+        `Account` that is signed in, or None. Gives Gradio's dependency, so that something can follow.
         """
 
         def handler(request: gr.Request, visitor: object, *values: object) -> dict[Any, Any]:
@@ -232,8 +234,18 @@ class Page:
         ) -> dict[Any, Any]:
             return handler(request, visitor, *values, data._data)
 
+        def handler_with_account(
+            profile: gr.OAuthProfile | None,
+            token: gr.OAuthToken | None,
+            request: gr.Request,
+            visitor: object,
+            *values: object,
+        ) -> dict[Any, Any]:
+            account = Account(profile.username, token.token) if profile and token else None
+            return handler(request, visitor, *values, account)
+
         return trigger(
-            handler_with_data if with_data else handler,
+            handler_with_account if with_account else handler_with_data if with_data else handler,
             inputs=[self.visitor, *(self.parts[name] for name in inputs)],
             outputs=self.outputs,
             **{"show_progress": "hidden", "api_visibility": "private", **options},

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from actor_core.errors import ModelError, NothingToRepair, PromptError
-from app import enriching, looks_harmful, variants, work
+from app import enriching, looks_harmful, variants, work, zerogpu
 from app.errors import Notice
 from app.marks import UNTUNED
 from app.quota import MOST_PROMPTS
@@ -28,9 +28,11 @@ class Preparing(Server):
         """Step 1: brings the model into memory."""
         if not typed.strip() and preset not in self.presets:
             raise ModelError("No model is chosen: choose one from the list.")
-        request = work.ModelRequest(self.presets.get(preset), typed, precision, device)
         if not self.settings.ways_to_load_allowed and (precision, device) != ("auto", "auto"):
             raise ModelError("All visitors share the model here: leave precision and device at auto.")
+        if zerogpu.is_lent():
+            device = "cpu"  # from where it is copied to the GPU, a piece of work at a time
+        request = work.ModelRequest(self.presets.get(preset), typed, precision, device)
         request.require_allowed(hub_ids=self.settings.hub_ids_allowed, local_paths=self.settings.local_paths_allowed)
         session.preset = preset
         if self.model is not None and request.key == self.model_key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -49,7 +50,7 @@ class Quota:
                 over, free = over - seconds, when + self.window
                 if over < 0:
                     break
-        minutes = max(1, round((free - self.clock()) / 60))
+        minutes = max(1, math.ceil((free - self.clock()) / 60))
         return (
             f"This page is public, and computes for each visitor for up to {self.most / 60:.0f} minutes an hour; yours "
             f"are used up. Go on in {minutes} min, or run Second Take on a machine of your own, where nothing is "

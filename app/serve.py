@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from actor_core.errors import PresetError
+from app import zerogpu
 from app.errors import start_log
 from app.settings import Settings
 
@@ -29,15 +30,12 @@ def serve(args: Namespace) -> None:
     """Serves the page until it is interrupted. ``args`` as ``launch.py`` parses them."""
     settings = Settings.from_args(args)
     require_password(settings)
-    if settings.in_space:
-        try:
-            import spaces  # noqa: F401  before torch, or ZeroGPU finds no GPU
-        except ImportError:
-            pass
     os.umask(0o077)  # what is written from here on, prompts and replies among it, is for its owner alone
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     start_log(settings.data_dir / "logs")
     quiet_gradio(settings)
+    if settings.in_space:
+        zerogpu.prepare()
 
     from app import expiry
     from app.create_app import create_app

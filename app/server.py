@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from actor_core.errors import ActorError, ModelError
 from actor_core.events import Event
 from actor_core.presets import DEFAULT_MODEL, DEFAULT_PROMPT_SET, ModelPreset, PromptSet, model_presets, prompt_sets
-from app import exporting, work
+from app import exporting, work, zerogpu
 from app.allow_list import allowed
 from app.errors import Notice, explain
 from app.history import History
@@ -203,9 +203,10 @@ class Server:
         def begun() -> Generator[Event, None, Any]:
             if kind != "try" and not quick:
                 self.let_go_of_engine()  # one model in memory: a conversation takes its own up again
-            if quota is None:
-                return start()
-            return quota.metered(session.id, start(), used_up)
+            work = start()
+            if quota is not None:
+                work = quota.metered(session.id, work, used_up)
+            return zerogpu.on_behalf_of(session.asked_by, work) if zerogpu.is_lent() else work
 
         def noted(event: Event) -> None:
             heard(event)
@@ -227,6 +228,8 @@ class Server:
             session.say(step, explain(error, with_paths=self.settings.local_paths_allowed))
             self.keep_results(session)
 
+        if zerogpu.is_lent():
+            session.asked_by = zerogpu.asked_by() or session.asked_by  # what follows by itself is theirs, too
         session.say(step, None)
         job = self.runner.submit(
             kind,

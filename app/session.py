@@ -28,6 +28,8 @@ from app.marks import UNTUNED, Marks
 from app.variants import NOTHING_MADE, Enriched, Row, used
 
 if TYPE_CHECKING:
+    from gradio import Request
+
     from actor_core.delta import BaseModelId
     from actor_core.evaluate import Comparison
     from actor_core.events import LayerScored, StrengthMeasured
@@ -111,6 +113,7 @@ class Session:
     id: str
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     seen: float = field(default_factory=time.time)  # when the visitor was last here, in seconds since 1970
+    asked_by: Request | None = field(default=None, repr=False)  # their last press, where a GPU is lent for it
     version: int = 0  # goes up when the page has something new to show
     step: int = 1
     language: str = ENGLISH  # of the browser that was last here

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from actor_core.fetch import default_data_dir
 from actor_core.presets import DEFAULT_MODEL
+from app.zerogpu import is_lent
 
 __all__ = ["MODELS_ALLOWED", "Settings"]
 
@@ -78,6 +79,7 @@ class Settings:
         listen = bool(given("listen", False)) or in_space
         host = str(given("host", "0.0.0.0" if listen else "127.0.0.1"))
         model = given("model")
+        models = tuple(filter(None, map(str.strip, os.environ.get(MODELS_ALLOWED, "").split(","))))
         return cls(
             data_dir=Path(str(data_dir)).expanduser().resolve() if data_dir else default_data_dir(),
             model=str(model) if model else None,
@@ -90,5 +92,5 @@ class Settings:
             device=str(given("device", "auto")),
             offline=bool(given("offline", False)),
             in_space=in_space,
-            models=tuple(filter(None, map(str.strip, os.environ.get(MODELS_ALLOWED, "").split(",")))),
+            models=models[:1] if is_lent() else models,  # the lent GPU's process has one
         )

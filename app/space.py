@@ -31,6 +31,8 @@ LINK, SUBMODULE = "120000", "160000"  # modes of git
 # The hub takes larger files, but only as LFS; none of these is one, unless something slipped in.
 MOST_BYTES_A_FILE = 10_000_000
 MOST_BYTES = 50_000_000
+# What signing in may ask of a visitor: to make repositories, and to write to those that were made from here.
+SCOPES = ["contribute-repos"]
 MOST_LETTERS = 60  # of the short description: the hub refuses a longer one
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 
@@ -149,6 +151,8 @@ def _front_matter_faults(root: Path, names: Sequence[str]) -> list[str]:
         faults.append(
             f"short_description has more than {MOST_LETTERS} characters, and the hub refuses that: shorten it."
         )
+    if about.get("hf_oauth") and about.get("hf_oauth_scopes") != SCOPES:
+        faults.append(f"hf_oauth_scopes is {about.get('hf_oauth_scopes')!r}: ask visitors for {SCOPES} and no more.")
     for side in ("colorFrom", "colorTo"):
         if about.get(side) not in COLOURS:
             faults.append(f"{side} is {about.get(side)!r}: the hub knows {', '.join(COLOURS)}.")

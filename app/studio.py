@@ -202,9 +202,10 @@ class Studio(Preparing):
         asked = [len(rows) for at in run.at for rows in at.sets.values()]
         self.tune(session, settings, max(asked, default=per_set), recipe)
 
-    def push(self, session: Session, kind: str, to: Destination) -> None:
-        """Step 5: the newest export of ``kind`` to the model hub; only for those who sit at this machine."""
-        if not self.settings.local_paths_allowed:
+    def push(self, session: Session, kind: str, to: Destination, *, signed_in: bool = False) -> None:
+        """Step 5: the newest export of ``kind`` to the model hub; only for those who sit at this machine, or who are
+        ``signed_in`` on a Space and send to their own account."""
+        if not (self.settings.local_paths_allowed or (signed_in and self.settings.in_space)):
             raise ExportError("This page is open to others, so nothing is put on the hub from it: download the files.")
         record = next((each for each in session.exports if each.kind == kind), None)
         if record is None:

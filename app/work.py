@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from actor_core.errors import ExportError, FetchError
 from actor_core.events import Ahead, Event, Part, Progress, Replied
-from app import enriching
+from app import enriching, zerogpu
 from app.session import Session
 from app.stages import TOKENS, asking, staged
 from app.variants import Enriched, Row
@@ -92,14 +92,12 @@ class BeforeCache:
         tokens: int = TOKENS,
     ) -> Generator[Event, None, list[Reply]]:
         """The untouched model's replies to ``prompts``, in order; they also go to ``heard`` as they come."""
-        from actor_core.generate import answer
-
         base = model.id
         missing = [prompt for prompt in prompts if (base, tokens, prompt) not in self._replies]
         if heard is not None:
             known = (self._replies.get((base, tokens, prompt)) for prompt in prompts)
             heard.extend(reply for reply in known if reply is not None)
-        work = answer(model, missing, max_new_tokens=tokens) if missing else _nothing()
+        work = zerogpu.answer(model, missing, max_new_tokens=tokens) if missing else _nothing()
         for event in work:
             if isinstance(event, Replied):
                 for reply in event.replies:
@@ -143,7 +141,6 @@ def check(
     data_dir: Path,
 ) -> Generator[Event, None, None]:
     """Which of ``prompts`` the untouched model refuses, and which of them look harmful."""
-    from actor_core import harmfulness
     from actor_core.readings import ReadingStore
 
     arriving: list[Reply] = []
@@ -160,7 +157,7 @@ def check(
     replies = yield from staged(
         before.answer(model, prompts, arriving), "check prompts", 0, len(prompts), len(prompts)
     )
-    found = yield from harmfulness.name_harmful(model, prompts, prompt_set, ReadingStore.of(data_dir))
+    found = yield from zerogpu.name_harmful(model, prompts, prompt_set, ReadingStore.of(data_dir))
     with session.lock:  # both at once: what looks harmful is at no moment among the chosen
         session.checked, session.arriving, session.harmfulness = replies, [], found
         session.changed()
@@ -177,7 +174,6 @@ def tune(
     before: BeforeCache,
 ) -> Generator[Event, None, None]:
     """Tunes one layer for the ``chosen`` prompts and what was ``made`` of them, then answers the visitor's with it."""
-    from actor_core import tune as core
     from actor_core.readings import ReadingStore
     from actor_core.recipe import Recipe
     from actor_core.tune import TuningPrompts
@@ -187,7 +183,7 @@ def tune(
     if not isinstance(made, Enriched):
         made = yield from enriching.vetted(model, session, made, chosen, prompt_set, store)
     session.enriched = made
-    tuning = core.tune(model, TuningPrompts.of(chosen, prompt_set, made.variants, made.twins), settings, store)
+    tuning = zerogpu.tune(model, TuningPrompts.of(chosen, prompt_set, made.variants, made.twins), settings, store)
     tuned: Tuned = yield from _then(tuning, lambda: generating(model, "answer again", len(session.checked), TOKENS))
     with session.lock:
         session.recipe = Recipe.of(model, chosen, prompt_set, settings, tuned.delta, made.variants, made.twins)
@@ -289,11 +285,9 @@ def tuned_answers(
     tokens: int = TOKENS,
 ) -> Generator[Event, None, list[Reply]]:
     """Replies with the change at ``strength``: 0 is the old model and 1 what tuning chose."""
-    from actor_core.generate import answer
-
     tuned = tuned_of(session)
     strength = strength * unit(tuned)
-    work = answer(model, list(prompts), delta=tuned.delta, strength=strength, max_new_tokens=tokens)
+    work = zerogpu.answer(model, list(prompts), delta=tuned.delta, strength=strength, max_new_tokens=tokens)
     return (yield from work)
 
 

@@ -1,13 +1,16 @@
-"""Putting an export on the model hub, in step 5: only for those who sit at the machine that runs this page."""
+"""Putting an export on the model hub, in step 5: for those who sit at the machine that runs this page, with a token;
+on a Space for those who sign in, to their own account."""
 
 from __future__ import annotations
 
 import gradio as gr
 
+from actor_core.errors import ExportError
 from app import words
 from app.language import t
 from app.page import Page, View
 from app.session import Session
+from app.sign_in import Account, is_offered
 from app.studio import Studio
 
 __all__ = ["build", "view", "wire"]
@@ -28,16 +31,19 @@ def build(page: Page) -> None:
                     elem_id="hub-repository",
                 ),
             )
-            page.add(
-                "hub_token",
-                gr.Textbox(
-                    label=t("Token"),
-                    info=t("With the right to write. It is used once and kept nowhere."),
-                    type="password",
-                    max_length=500,
-                    elem_id="hub-token",
-                ),
-            )
+            if is_offered(page.studio.settings):
+                gr.LoginButton(elem_id="hub-sign-in", size="md", scale=0, min_width=260)
+            else:
+                page.add(
+                    "hub_token",
+                    gr.Textbox(
+                        label=t("Token"),
+                        info=t("With the right to write. It is used once and kept nowhere."),
+                        type="password",
+                        max_length=500,
+                        elem_id="hub-token",
+                    ),
+                )
         page.add("hub_private", gr.Checkbox(True, label=t("Private: only you can see it"), elem_id="hub-private"))
         page.add(
             "hub_prompts",
@@ -57,7 +63,9 @@ def build(page: Page) -> None:
 def view(studio: Studio, session: Session) -> View:
     kinds = [kind for kind in words.EXPORT_KINDS if any(record.kind == kind for record in session.exports)]
     return {
-        "hub": gr.Accordion(visible=bool(kinds) and studio.settings.local_paths_allowed),
+        "hub": gr.Accordion(
+            visible=bool(kinds) and (studio.settings.local_paths_allowed or is_offered(studio.settings))
+        ),
         "hub_kind": gr.Radio(choices=[(t(words.EXPORT_KINDS[kind][0]), kind) for kind in kinds]),
         "hub_go": gr.Button(interactive=studio.job(session) is None),
     }
@@ -73,5 +81,18 @@ def wire(page: Page) -> None:
         studio.push(session, kind or "", to)
         return {"hub_token": ""}
 
+    def sent_to_own(
+        session: Session, kind: str | None, repository: str, private: bool, prompts: bool, account: Account | None
+    ) -> View:
+        if account is None:
+            raise ExportError("Nobody is signed in: press “Sign in with Hugging Face” first.")
+        to = account.destination(repository or "", private=private, share_prompts=prompts)
+        studio.push(session, kind or "", to, signed_in=True)
+        return {}
+
     names = ["hub_kind", "hub_repository", "hub_token", "hub_private", "hub_prompts"]
-    page.on(page.parts["hub_go"].click, "export", sent, names)
+    press = page.parts["hub_go"].click
+    if is_offered(studio.settings):
+        page.on(press, "export", sent_to_own, [n for n in names if n != "hub_token"], with_account=True)
+    else:
+        page.on(press, "export", sent, names)
