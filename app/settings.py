@@ -70,7 +70,8 @@ class Settings:
             value = getattr(args, name, None)
             return otherwise if value is None else value
 
-        data_dir = given("data_dir")
+        given_dir = given("data_dir")
+        data_dir = Path(str(given_dir)).expanduser().resolve() if given_dir else default_data_dir()
         port = given("port")
         auth = given("auth")
         if isinstance(auth, str):
@@ -81,7 +82,8 @@ class Settings:
         model = given("model")
         models = tuple(filter(None, map(str.strip, os.environ.get(MODELS_ALLOWED, "").split(","))))
         return cls(
-            data_dir=Path(str(data_dir)).expanduser().resolve() if data_dir else default_data_dir(),
+            # Of its own, for what is old there is deleted.
+            data_dir=data_dir / "space" if in_space else data_dir,
             model=str(model) if model else None,
             host=host,
             port=int(str(port)) if port is not None else None,

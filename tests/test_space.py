@@ -209,7 +209,7 @@ def test_the_guard_cannot_be_passed_over_in_a_space(space):
         client.predict(session, accept="export anyway", api_name="/export")
     with pytest.raises(AppError, match="no kind of file “merged”"):
         client.predict(session, ["merged"], api_name="/export")
-    written = [path for path in (space.data / "exports").rglob("*") if path.is_file()]
+    written = [path for path in (space.data / "space" / "exports").rglob("*") if path.is_file()]
     assert written == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,9 +40,15 @@ def test_a_space_has_the_default_model_alone_unless_its_owner_names_others(space
     assert list(space.presets) == [DEFAULT_MODEL]
     monkeypatch.setenv("SPACE_ID", "anna/second-take")
     monkeypatch.setenv("SECOND_TAKE_MODELS", " qwen2.5-1.5b, qwen2.5-coder-0.5b,")
-    settings = Settings.from_args(object())
+    settings = Settings.from_args(Namespace())
     other = Studio(replace(settings, data_dir=tmp_path / "other"))
     assert list(other.presets) == ["qwen2.5-1.5b", "qwen2.5-coder-0.5b"] and other.first_preset == "qwen2.5-1.5b"
+
+
+def test_a_space_has_a_folder_of_its_own_for_what_is_old_there_is_deleted(monkeypatch, tmp_path):
+    own = Settings.from_args(Namespace(data_dir=tmp_path))
+    monkeypatch.setenv("SPACE_ID", "anna/second-take")
+    assert Settings.from_args(Namespace(data_dir=tmp_path)).data_dir == tmp_path / "space" != own.data_dir
 
 
 def test_elsewhere_every_preset_is_offered(studio):
