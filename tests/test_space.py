@@ -56,7 +56,6 @@ def space(files: Path, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("started")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
         "SPACE_ID": "someone/second-take",
-        "SYSTEM": "spaces",
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "SECOND_TAKE_DATA_DIR": str(folder / "data"),
         "PYTHONUNBUFFERED": "1",
@@ -68,10 +67,19 @@ def space(files: Path, tmp_path_factory: pytest.TempPathFactory):
     try:
         address = _address(process, log)
         assert str(files / "app") in log.read_text(), "another copy of the program was started"
+        _old(folder / "data" / "space" / "page-cache" / "abc" / "prompts.txt")
         yield Space(files, folder / "data", address)
     finally:
         process.terminate()
         process.wait(20)
+
+
+def _old(file: Path) -> None:
+    """Makes a file of two hours ago."""
+    file.parent.mkdir()
+    file.write_text(HARMLESS)
+    for path in (file, file.parent):
+        os.utime(path, (time.time() - 7200,) * 2)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
@@ -221,3 +229,10 @@ def test_a_visitor_of_a_space_has_nothing_of_another(space):
         client.predict(other, per_set=2, api_name="/tune")
     with pytest.raises(AppError, match="not known here"):
         client.predict("x" * 32, api_name="/status")
+
+
+def test_what_is_old_is_deleted_while_a_space_runs(space):
+    deadline = time.monotonic() + 120
+    while (space.data / "space" / "page-cache" / "abc").exists():
+        assert time.monotonic() < deadline, "an upload of two hours ago is still there"
+        time.sleep(0.5)
