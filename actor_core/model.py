@@ -6,7 +6,6 @@ lines on a CPU in fp32 and on a GPU in 4 bits.
 
 from __future__ import annotations
 
-import gc
 import inspect
 import threading
 import time
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from actor_core.delta import BaseModelId
 from actor_core.errors import ModelError, OutOfMemory, is_out_of_memory
 from actor_core.events import Event, Progress
+from actor_core.freed_memory import give_back
 from actor_core.memory import Machine, bytes_of_weights
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def load_model(
         raise
     except Exception as error:  # files of others make the libraries raise anything
         if is_out_of_memory(error):
-            gc.collect()
+            give_back()
             raise OutOfMemory(
                 f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
                 "Choose 4 bits (nf4) under 'How to load it', or a smaller model."

@@ -7,7 +7,6 @@ shows it.
 
 from __future__ import annotations
 
-import gc
 import re
 import time
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from actor_core.errors import ExportError, FetchError
 from actor_core.events import Ahead, Event, Part, Progress, Replied
+from actor_core.freed_memory import give_back
 from app import enriching
 from app.session import Session
 from app.stages import TOKENS, asking, staged
@@ -130,7 +130,7 @@ def load(
         source = yield from fetch(request.preset, data_dir, offline=offline)
     if callable(release):
         release()
-    gc.collect()
+    give_back()
     return (yield from load_model(source, precision=request.precision, device=request.device))
 
 
