@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from actor_core.presets import ModelPreset
 
@@ -57,7 +57,8 @@ class Needs:
 class Shape:
     """``embedding``, ``head`` (0 where it is the embedding's) and ``layer`` (one of ``layers``) count weights.
 
-    ``kv_width`` is how many numbers a layer keeps of one token as its keys, and as many as its values.
+    ``kv_width`` is how many numbers a layer keeps of one token as its keys, and as many as its values; ``stored`` the
+    precision of the file.
     """
 
     layers: int
@@ -68,6 +69,7 @@ class Shape:
     embedding: int
     head: int
     layer: int
+    stored: str
 
     @classmethod
     def of_preset(cls, preset: ModelPreset) -> Shape:
@@ -75,7 +77,7 @@ class Shape:
         head = 0 if preset.tied else embedding
         layer = (preset.parameters - embedding - head) // preset.layers
         sizes = (preset.layers, preset.d_model, preset.d_in, preset.kv_width, preset.vocabulary)
-        return cls(*sizes, embedding, head, layer)
+        return cls(*sizes, embedding, head, layer, preset.stored)
 
     @classmethod
     def of_config(cls, config: PreTrainedConfig) -> Shape:
@@ -84,8 +86,11 @@ class Shape:
         from transformers import AutoModelForCausalLM
 
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-        text = config.get_text_config()
+            return cls.of(AutoModelForCausalLM.from_config(config))
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> Shape:
+        text = model.config.get_text_config()
         embedding = model.get_input_embeddings().weight
         head = model.get_output_embeddings().weight
         of_head = 0 if head is embedding else head.numel()
@@ -101,24 +106,25 @@ class Shape:
             embedding.numel(),
             of_head,
             rest // text.num_hidden_layers,
+            "fp16" if str(model.config.dtype) == "torch.float16" else "bf16",
         )
 
-    def weights(self, precision: str) -> int:
-        """Bytes of the weights; bitsandbytes leaves embeddings and head in 16 bits."""
-        outside = max(BYTES_PER_WEIGHT[precision], 2.0)
+    def weights(self, precision: str, device: str = "cpu") -> int:
+        """Bytes of the weights; bitsandbytes leaves embeddings and head as wide as it computes."""
+        outside = max(BYTES_PER_WEIGHT[precision], _number(precision, device))
         return int((self.embedding + self.head) * outside + self.layers * self.layer * BYTES_PER_WEIGHT[precision])
 
     def needs(self, precision: str, device: str, own_prompts: int = 100) -> Needs:
         """What loading, and tuning for ``own_prompts`` of a person, take on ``device`` (cpu, cuda or mps)."""
-        number = 4 if precision == "fp32" or (device == "cpu" and precision in ("nf4", "int8")) else 2
-        weights = self.weights(precision)
+        number = _number(precision, device)
+        weights = self.weights(precision, device)
         parts = [self._direction(number), self._replies(number), self._held_out(number)]
         if device == "cuda":  # what is read, and the system of equations, lie in main memory
             return Needs(CUDA + weights, CUDA + weights + max(parts))
-        # The file is mapped while its numbers are turned into others.
-        file = 0 if precision == "bf16" else self.weights("bf16")
         parts += [self._calibration(), self._solving(SET_PROMPTS + own_prompts)]
-        return Needs(PROGRAM + weights + file, PROGRAM + weights + max(parts))
+        # A file whose numbers are used as they are is mapped, and comes into memory as it is used.
+        loading = 0 if precision == self.stored else weights + self.weights(self.stored)
+        return Needs(PROGRAM + loading, PROGRAM + weights + max(parts))
 
     def _calibration(self) -> int:
         """Logits of first tokens, and two copies of them on the way to probabilities."""
@@ -143,3 +149,8 @@ class Shape:
         reading = prompts * (self.d_in + self.d_model) + 2 * OTHER_TOKENS * self.d_in
         rows = (prompts + OTHER_TOKENS) * self.d_in
         return 4 * (reading + rows) + 4 * 8 * min(prompts + OTHER_TOKENS, self.d_in) ** 2
+
+
+def _number(precision: str, device: str) -> int:
+    """Bytes of a number that is computed; a processor computes quantised weights in fp32."""
+    return 4 if precision == "fp32" or (device == "cpu" and precision in ("nf4", "int8")) else 2

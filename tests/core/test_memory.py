@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from transformers import Gemma2Config, LlamaConfig, Qwen2Config
 
 from actor_core import freed_memory
@@ -26,6 +27,7 @@ CONFIGS = {
     "gemma-2-2b": (Gemma2Config, 256000, 2304, 9216, 26, 8, 4, 256, True),
     "llama-2-7b": (LlamaConfig, 32000, 4096, 11008, 32, 32, 32, 128, False),
 }
+IN_FP16 = ("qwen2.5-coder-0.5b", "smollm2-135m", "llama-2-7b")
 NAMES = "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim"
 
 
@@ -36,7 +38,8 @@ def machine(free: float, gpu_free: float = 0.0) -> Machine:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_preset_has_the_shape_of_its_model(name):
     kind, *sizes, tied = CONFIGS[name]
-    config = kind(**dict(zip(NAMES.split(), sizes, strict=True)), tie_word_embeddings=tied)
+    stored = torch.float16 if name in IN_FP16 else torch.bfloat16
+    config = kind(**dict(zip(NAMES.split(), sizes, strict=True)), tie_word_embeddings=tied, dtype=stored)
     assert Shape.of_preset(model_presets()[name]) == Shape.of_config(config)
 
 
