@@ -112,8 +112,7 @@ def logits_of_last(model: LoadedModel, passages: Sequence[Passage]) -> list[Tens
         stack.enter_context(held(model.model.get_output_embeddings()))
         for passage in passages:
             hidden = passage.hidden[:, -1:]
-            steps = [lambda states, *_, hidden=hidden, n=n, **__: hidden if n == last else states for n in range(last + 1)]
-            with _in_place_of_layers(model, steps):
+            with _in_place_of_layers(model, [*[_unchanged] * last, lambda *_, hidden=hidden, **__: hidden]):
                 found.append(model.model(inputs_embeds=hidden, use_cache=False, logits_to_keep=1).logits[:, -1])
     return found
 
@@ -144,6 +143,10 @@ def gradients_after(
                 entering = before.detach().requires_grad_(True)
                 args, kwargs = passage.arguments[layer]
                 (gradients[place],) = torch.autograd.grad(module(entering, *args, **kwargs), entering, gradients[place])
+
+
+def _unchanged(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:  # noqa: ANN401
+    return hidden_states
 
 
 @contextmanager

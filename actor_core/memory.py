@@ -50,7 +50,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Fit:
-    """``verdict`` is 'fits' or 'does not fit'; ``words`` says why to a person."""
+    """``verdict`` is 'fits', 'fits with offload' or 'does not fit'; ``words`` says why to a person."""
 
     verdict: str
     bytes_needed: int
@@ -74,6 +74,16 @@ def fits(preset: ModelPreset, machine: Machine) -> Fit:
         needed = shape.needs(precision, device).tuning
         if needed < free:
             return Fit("fits", needed, f"fits in {name}: tuning takes {_gb(needed)} of {_gb(free)} free {place}")
+    streamed = shape.streamed("bf16", device)
+    if streamed < free:
+        room = free - streamed + shape.largest_piece("bf16")
+        return Fit(
+            "fits with offload",
+            streamed,
+            f"fits with offload, slowly: with --memory {room / 1e9:.1f}GB its layers are read from the disk as they "
+            f"are used, and tuning takes {_gb(streamed)} and what stays of the model, of {_gb(free)} free {place}; in "
+            f"{name} it would take {_gb(needed)}",
+        )
     return Fit(
         "does not fit",
         needed,

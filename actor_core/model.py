@@ -7,10 +7,11 @@ lines on a CPU in fp32 and on a GPU in 4 bits.
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from actor_core.errors import ModelError, OutOfMemory, is_out_of_memory
 from actor_core.events import Event, Progress
 from actor_core.freed_memory import give_back, giving_back_at_once
 from actor_core.memory import Machine, bytes_of_weights
-from actor_core.model_shape import BYTES_PER_WEIGHT, Shape
+from actor_core.model_shape import Shape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -219,6 +220,8 @@ def load_model(
     yield Progress("load", 0, 1, f"Loading {source.name}")
     machine = Machine.look()
     place = _device(device, machine)
+    if memory is not None and precision == "auto":  # 4 bits, its other answer to too little memory, are none here
+        machine = replace(machine, memory_free=sys.maxsize, gpu_free=sys.maxsize)
     chosen, reason = _precision(precision, place, machine, bytes_of_weights(source.folder))
     try:
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
@@ -298,8 +301,7 @@ def _places(
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(config, dtype=DTYPES[precision])
     empty.tie_weights()
-    shape = Shape.of(empty)
-    read_at_a_time = int(BYTES_PER_WEIGHT[precision] * max(shape.embedding, shape.head, shape.layer))
+    read_at_a_time = Shape.of(empty).largest_piece(precision)
     if memory < read_at_a_time:
         raise OutOfMemory(
             f"{memory / 1e6:.0f} MB are too little: what is read at a time takes {read_at_a_time / 1e6:.0f} MB in "

@@ -126,6 +126,20 @@ class Shape:
         loading = 0 if precision == self.stored else weights + self.weights(self.stored)
         return Needs(PROGRAM + loading, PROGRAM + weights + max(parts))
 
+    def largest_piece(self, precision: str) -> int:
+        """Bytes of what is read at a time of a model whose layers are read from its files."""
+        return int(BYTES_PER_WEIGHT[precision] * max(self.embedding, self.layer))
+
+    def streamed(self, precision: str, device: str, own_prompts: int = 100) -> int:
+        """Bytes that tuning takes at most on ``device`` where no layer stays there: see `layer_by_layer`."""
+        number, prompts = _number(precision, device), SET_PROMPTS + own_prompts
+        states = number * prompts * TOKENS_OF_PROMPT * self.d_model
+        if device == "cuda":
+            return CUDA + self.largest_piece(precision) + max(states, self._held_out(number))
+        states += 4 * prompts * (self.d_in + self.d_model)
+        parts = (states, self._held_out(number), self._calibration(), self._solving(prompts))
+        return PROGRAM + self.largest_piece(precision) + max(parts)
+
     def _calibration(self) -> int:
         """Logits of first tokens, and two copies of them on the way to probabilities."""
         return 3 * 4 * CALIBRATION_PROMPTS * self.vocabulary

@@ -27,7 +27,7 @@ class Preparing(Server):
         """Step 1: brings the model into memory."""
         if not typed.strip() and preset not in self.presets:
             raise ModelError("No model is chosen: choose one from the list.")
-        request = work.ModelRequest(self.presets.get(preset), typed, precision, device)
+        request = work.ModelRequest(self.presets.get(preset), typed, precision, device, self.settings.memory)
         request.require_allowed(hub_ids=self.settings.hub_ids_allowed, local_paths=self.settings.local_paths_allowed)
         session.preset = preset
         if self.model is not None and request.key == self.model_key:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actor_core.fetch import default_data_dir
+from actor_core.weights.whole_files import bytes_of
 
 __all__ = ["Settings"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How this process serves. ``port`` None: 7860, or the next free one."""
+    """How this process serves. ``port`` None: 7860, or the next free one; ``memory`` None: all of the model, else
+    bytes of it."""
 
     data_dir: Path
     model: str | None = None
@@ -25,6 +27,7 @@ class Settings:
     auth: tuple[str, str] | None = None
     browser: bool = True
     device: str = "auto"
+    memory: int | None = None
     offline: bool = False
     in_space: bool = False
 
@@ -71,6 +74,7 @@ class Settings:
             auth=auth if isinstance(auth, tuple) else None,
             browser=bool(given("browser", True)) and not in_space,
             device=str(given("device", "auto")),
+            memory=bytes_of(str(memory)) if (memory := given("memory")) else None,
             offline=bool(given("offline", False)),
             in_space=in_space,
         )

@@ -53,10 +53,13 @@ SECONDS_TO_SETTLE = 0.4  # a slider that moves is not yet where its owner wants 
 
 
 class ModelRequest:
-    """What a visitor asked to load: a preset, or a hub id or path that was typed."""
+    """What a visitor asked to load: a preset, or a hub id or path that was typed. ``memory`` is as in `load_model`."""
 
-    def __init__(self, preset: ModelPreset | None, typed: str, precision: str, device: str) -> None:
+    def __init__(
+        self, preset: ModelPreset | None, typed: str, precision: str, device: str, memory: int | None = None
+    ) -> None:
         self.preset, self.typed, self.precision, self.device = preset, typed.strip(), precision, device
+        self.memory = memory
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -131,7 +134,7 @@ def load(
     if callable(release):
         release()
     give_back()
-    return (yield from load_model(source, precision=request.precision, device=request.device))
+    return (yield from load_model(source, precision=request.precision, device=request.device, memory=request.memory))
 
 
 def check(

@@ -5,21 +5,39 @@ from __future__ import annotations
 import pytest
 import torch
 from accelerate.utils import OffloadedWeightsLoader
-from tiny_models import PROMPTS, Source, random_delta, tiny_folder, tiny_tokenizer
+from tiny_models import (
+    DANGEROUS,
+    HARMLESS,
+    HARMLESS_THINGS,
+    PROMPTS,
+    THINGS,
+    VICTIMS,
+    Source,
+    asked,
+    random_delta,
+    tiny_folder,
+    tiny_tokenizer,
+)
 
 from actor_core.activations import norm_after_writer, read_activations, read_reply_tokens
 from actor_core.direction import causal_directions
 from actor_core.errors import ModelError, OutOfMemory
 from actor_core.events import finish
 from actor_core.generate import answer
+from actor_core.instruction_states import read_instructions
 from actor_core.layer_by_layer import held
 from actor_core.model import LoadedModel, load_model
 from actor_core.model_shape import Shape
 from actor_core.probe import prepare_probe
+from actor_core.prompt_sets import PromptSplit
 from actor_core.refusal_odds import RefusalOdds, first_token_logits
+from actor_core.tune import TuneSettings, TuningPrompts, tune
 
 ODDS = RefusalOdds(torch.tensor([5, 9, 20]), 0.0, 1.0)
 LAYERS = 5
+LOOK_ALIKES, HARMFUL, ORDINARY = asked(DANGEROUS, HARMLESS_THINGS), asked(DANGEROUS, VICTIMS), asked(HARMLESS, THINGS)
+HELD_OUT = PromptSplit(tuple(ORDINARY[1::2]), tuple(LOOK_ALIKES[1::2]), tuple(HARMFUL[1::2]))
+PROMPTS_TO_TUNE = TuningPrompts(LOOK_ALIKES[:5:2], ORDINARY[::2], LOOK_ALIKES[::2], HARMFUL[::2], HELD_OUT)
 
 
 def in_memory(folder, memory: int | None = None) -> LoadedModel:
@@ -118,9 +136,26 @@ def test_a_layer_that_is_held_is_let_go_of_after_a_failure_too(both):
     assert (first is None and second is None) or torch.equal(first, second)
 
 
+def test_what_a_prompt_asks_for_is_read_the_same(both):
+    wanted, found = (finish(read_instructions(model, PROMPTS, [1, 3], stage="read")) for model in both)
+    torch.testing.assert_close(found, wanted, atol=2e-4, rtol=1e-4)
+
+
+def test_a_whole_tuning_gives_the_change_that_it_gives_in_memory(refusing):
+    streamed = in_memory(refusing.source.folder, bytes_of(refusing, 1.3))
+    assert streamed.streamed
+    wanted, found = (finish(tune(model, PROMPTS_TO_TUNE, TuneSettings())) for model in (refusing, streamed))
+    assert (found.delta.layer, found.strength, found.words) == (wanted.delta.layer, wanted.strength, wanted.words)
+    for name in ("a", "b"):
+        expected, got = (getattr(tuned.delta.changes["mlp.down_proj"], name) for tuned in (wanted, found))
+        assert float((got - expected).norm() / expected.norm()) < 1e-3
+    with pytest.raises(ModelError, match="choose the causal method, or give more --memory"):
+        finish(tune(streamed, PROMPTS_TO_TUNE, TuneSettings(method="published")))
+
+
 def test_too_little_memory_and_four_bits_are_refused_with_what_to_choose(both):
     folder = both[0].source.folder
-    with pytest.raises(OutOfMemory, match="1 MB are too little|0 MB are too little"):
+    with pytest.raises(OutOfMemory, match="0 MB are too little: what is read at a time takes 0 MB in fp32. Give more"):
         in_memory(folder, 1000)
     with pytest.raises(ModelError, match="choose bf16 or fp32"):
         finish(load_model(Source(folder), precision="nf4", device="cpu", memory=10**6))
