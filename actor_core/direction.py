@@ -57,9 +57,9 @@ def causal_directions(
         calls = [{**batch.inputs(), "use_cache": False} for batch in batches]
         first = min(layers)
         objective = _summed(odds)
-        for layer, gradients in gradients_after(model, calls, first, objective):
+        for layer, of_batches in gradients_after(model, calls, first, objective):
             if layer in totals:
-                totals[layer] = torch.cat([gradient[:, -1].float().cpu() for gradient in gradients]).sum(dim=0)
+                totals[layer] = torch.cat([gradient[:, -1].float().cpu() for gradient in of_batches]).sum(dim=0)
             passed = (model.n_layers - layer) / (model.n_layers - first)
             yield Progress("direction", round(len(prompts) * passed), len(prompts))
         require_finite("The gradients of refusal", *totals.values())

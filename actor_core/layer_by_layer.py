@@ -127,7 +127,7 @@ def gradients_after(
     for layer in pass_through(model, passages, range(model.n_layers)):
         if layer >= first:
             given[layer] = [passage.hidden for passage in passages]
-    gradients = []
+    gradients: list[Tensor] = []
     with torch.enable_grad():
         for passage in passages:
             passage.hidden = passage.hidden.detach().requires_grad_(True)

@@ -74,8 +74,9 @@ class Batch:
 
     def up_to(self, column: int) -> Batch:
         """The first ``column`` columns of all rows."""
-        columns = (self.input_ids, self.attention_mask, self.position_ids)
-        return Batch(self.rows, *(values[:, :column] for values in columns))
+        return Batch(
+            self.rows, self.input_ids[:, :column], self.attention_mask[:, :column], self.position_ids[:, :column]
+        )
 
     def inputs(self) -> dict[str, Tensor]:
         return {

@@ -8,7 +8,7 @@ model, and the system of equations with the width of its MLP.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -90,9 +90,9 @@ class Shape:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> Shape:
-        text = model.config.get_text_config()
-        embedding = model.get_input_embeddings().weight
-        head = model.get_output_embeddings().weight
+        text: Any = model.config.get_text_config()
+        embedding: Any = model.get_input_embeddings().weight
+        head: Any = model.get_output_embeddings().weight
         of_head = 0 if head is embedding else head.numel()
         rest = sum(p.numel() for p in model.parameters()) - embedding.numel() - of_head
         head_width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads

@@ -59,6 +59,14 @@ def test_on_a_gpu_what_is_solved_lies_elsewhere_and_on_a_processor_each_prompt_c
     assert shape.needs("bf16", "cuda", 25) == shape.needs("bf16", "cuda", 4000)
 
 
+def test_what_is_too_large_as_a_whole_fits_layer_by_layer():
+    large = model_presets()["llama-2-7b"]
+    fit = fits(large, machine(12))
+    assert fit.verdict == "fits with offload" and fit.bytes_needed < 12 * GB
+    assert re.search(r"with --memory \d+\.\dGB its layers are read from the disk", fit.words)
+    assert fits(large, machine(6)).verdict == "does not fit"
+
+
 @pytest.mark.parametrize(
     ("here", "verdict", "words"),
     [
@@ -69,14 +77,6 @@ def test_on_a_gpu_what_is_solved_lies_elsewhere_and_on_a_processor_each_prompt_c
         (machine(64, gpu_free=0.5), "does not fit", "0.5 GB of GPU are free"),
     ],
 )
-def test_what_is_too_large_as_a_whole_fits_layer_by_layer():
-    large = model_presets()["llama-2-7b"]
-    fit = fits(large, machine(12))
-    assert fit.verdict == "fits with offload" and fit.bytes_needed < 12 * GB
-    assert re.search(r"with --memory \d+\.\dGB its layers are read from the disk", fit.words)
-    assert fits(large, machine(6)).verdict == "does not fit"
-
-
 def test_whether_it_fits_is_said_with_the_figures(here, verdict, words):
     fit = fits(model_presets()[DEFAULT_MODEL], here)
     assert fit.verdict == verdict and words in fit.words
