@@ -8,6 +8,7 @@ import argparse
 import ipaddress
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def read_flags(argv: list[str]) -> argparse.Namespace:
     add("--auth", type=user_and_password, metavar="USER:PASSWORD", help="ask for this name and password")
     add("--no-browser", dest="browser", action="store_false", help="do not open the page in a browser")
     add("--device", default="auto", choices=["auto", "cuda", "cpu", "mps"], help="what the model runs on")
+    add("--memory", type=size, metavar="SIZE", help="how much of a model may be in memory at once, as 600MB or 6GB")
     add("--data-dir", type=folder, metavar="FOLDER", help="keep downloads, runs and exports there")
     add("--offline", action="store_true", help="use only what is on this machine already")
     add("--reinstall", action="store_true", help="make the environment anew, then start")
@@ -98,6 +100,12 @@ def port_number(text: str) -> int:
     if not (text.isdigit() and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 1 to 65535, such as 7861")
     return int(text)
+
+
+def size(text: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?\s*(MB|GB)", text.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write it as 600MB or 6GB")
+    return text
 
 
 def folder(text: str) -> Path:

@@ -33,6 +33,7 @@ from actor_core.recipe import RECIPE, Recipe, read_recipe, reproduce
 from actor_core.targets import drawn
 from actor_core.tune import TuneSettings, TuningPrompts, tune
 from actor_core.two_changes import alike, ask_both
+from actor_core.weights.whole_files import bytes_of
 
 Result = TypeVar("Result")
 
@@ -114,6 +115,13 @@ def _add_model(command: argparse.ArgumentParser, default: str | None) -> None:
     command.add_argument("--data-dir", type=Path, help="where models are kept (default: your data folder)")
     command.add_argument("--precision", choices=PRECISIONS, default="auto")
     command.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    command.add_argument(
+        "--memory",
+        metavar="SIZE",
+        type=bytes_of,
+        help="how much of the model may be in memory at once, as 600MB or 6GB; the rest is read from the disk at each "
+        "use, which is slow (default: all of it)",
+    )
     command.add_argument("--offline", action="store_true", help="never use the network")
 
 
@@ -287,7 +295,10 @@ def _load(options: argparse.Namespace) -> LoadedModel:
         if preset
         else local_model(options.model, data_dir, offline=options.offline)
     )
-    return _followed(load_model(_followed(work), precision=options.precision, device=options.device))
+    source = _followed(work)
+    return _followed(
+        load_model(source, precision=options.precision, device=options.device, memory=options.memory)
+    )
 
 
 def _compared(

@@ -7,8 +7,8 @@ to be changed. The layers after the last candidate do not run.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from transformers import DynamicCache
 
 from actor_core.events import Event, Progress
 from actor_core.finite import require_finite
+from actor_core.layer_by_layer import enter, held, pass_through
 from actor_core.model import Batch, LoadedModel
 from actor_core.prefix import continued, read_prefix
 
@@ -95,6 +96,10 @@ def read_activations(
     draw = torch.Generator().manual_seed(seed)
     batches = list(model.batches(prompts, share_prefix=True))
     kept_of_each = min(1.0, other_tokens / sum(int(batch.attention_mask.sum()) for batch in batches))
+    if model.streamed:
+        for share in _layer_by_layer(model, batches, recorders, kept_of_each, draw):
+            yield Progress(stage, round(share * len(prompts)), len(prompts))
+        return {layer: recorder.reading() for layer, recorder in recorders.items()}
     prefix = DynamicCache(config=model.model.config)
     done = 0
     for batch in batches:
@@ -115,6 +120,38 @@ def read_activations(
     return {layer: recorder.reading() for layer, recorder in recorders.items()}
 
 
+def _layer_by_layer(
+    model: LoadedModel,
+    batches: Sequence[Batch],
+    recorders: Mapping[int, Recorder],
+    kept_of_each: float,
+    draw: torch.Generator,
+) -> Iterator[float]:
+    """Records what `read_activations` does, for all ``batches`` in one layer before the next; gives the share done.
+
+    What all prompts begin with is read with each of them: its keys and values would have to be kept for every layer.
+    """
+    first = batches[0]
+    shared = [] if first.prefix == 0 else [first.only(torch.tensor([0])).up_to(first.prefix)]
+    others = []
+    for batch in batches:
+        places = _draw_others(batch.attention_mask[:, batch.prefix :].cpu(), kept_of_each, draw)
+        others.append(places + torch.tensor([0, batch.prefix]))
+
+    def recording(layer: int, place: int) -> AbstractContextManager[None]:
+        if layer not in recorders:
+            return nullcontext()
+        if place < len(shared):
+            return recorders[layer].recording_prefix(kept_of_each * sum(len(batch.rows) for batch in batches))
+        place -= len(shared)
+        return recorders[layer].recording(batches[place], others[place])
+
+    passages = enter(model, [{**batch.inputs(), "use_cache": False} for batch in (*shared, *batches)])
+    last = max(recorders)
+    for layer in pass_through(model, passages, range(last + 1), recording):
+        yield (layer + 1) / (last + 1)
+
+
 def read_reply_tokens(
     model: LoadedModel, replies: Sequence[Reply], layer: int
 ) -> Generator[Event, None, Tensor]:
@@ -126,11 +163,23 @@ def read_reply_tokens(
     ids = [[*model.token_ids(reply.prompt), *reply.tokens[:-1]] for reply in spoken]
     recorder = Recorder(model, layer)
     done = 0
-    for batch in model.batches_of_ids(ids):
+    batches = list(model.batches_of_ids(ids))
+    of_replies = []
+    for batch in batches:
         lengths = torch.tensor([len(spoken[row].tokens) - 1 for row in batch.rows])
         columns = torch.arange(-batch.input_ids.shape[1], 0)  # counted from the end, where replies are flush
-        places = (columns[None, :] >= -lengths[:, None]).nonzero()
-        with torch.inference_mode(), model.lock, recorder.recording(batch, places), stopped_after(model.layers[layer]):
+        of_replies.append((columns[None, :] >= -lengths[:, None]).nonzero())
+
+    def recording(at: int, place: int) -> AbstractContextManager[None]:
+        return recorder.recording(batches[place], of_replies[place]) if at == layer else nullcontext()
+
+    if model.streamed:
+        passages = enter(model, [{**batch.inputs(), "use_cache": False} for batch in batches])
+        for passed in pass_through(model, passages, range(layer + 1), recording):
+            yield Progress("read", round(len(spoken) * (passed + 1) / (layer + 1)), len(spoken))
+        batches = []
+    for place, batch in enumerate(batches):
+        with torch.inference_mode(), model.lock, recording(layer, place), stopped_after(model.layers[layer]):
             model.model(**batch.inputs(), use_cache=False)
         done += len(batch.rows)
         yield Progress("read", done, len(spoken))
@@ -209,7 +258,8 @@ def norm_after_writer(layer: nn.Module) -> Tensor | None:
     if norm is None:
         return None
     offset = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
-    return offset + norm.weight.detach().float().cpu()
+    with held(norm):
+        return offset + norm.weight.detach().float().cpu()
 
 
 def residual_gain(norm: Tensor | None, written: Tensor) -> Tensor:

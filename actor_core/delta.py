@@ -82,7 +82,7 @@ class LayerDelta:
         with model.lock, ExitStack() as hooks:
             for name, change in self.changes.items():
                 module = self._module(model, name, change)
-                handle = module.register_forward_hook(_adder(change, strength, module))
+                handle = module.register_forward_hook(_adder(change, strength, model.device))
                 hooks.callback(handle.remove)
             yield
 
@@ -221,9 +221,8 @@ def _changes(tensors: dict[str, Tensor]) -> dict[str, LowRank | Tensor]:
     return changes
 
 
-def _adder(change: LowRank | Tensor, strength: float | Tensor, module: nn.Module) -> Any:  # noqa: ANN401
+def _adder(change: LowRank | Tensor, strength: float | Tensor, device: torch.device) -> Any:  # noqa: ANN401
     """A forward hook that adds ``strength`` times the change's product with the module's input."""
-    device = next(module.parameters()).device
     parts = [change] if isinstance(change, Tensor) else [change.a, change.b]
     parts = [part.to(device) for part in parts]
     scale = strength.to(device).view(-1, 1, 1) if isinstance(strength, Tensor) else strength

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from actor_core.events import Event, Progress
 from actor_core.finite import require_finite
+from actor_core.layer_by_layer import gradients_after
 from actor_core.model import LoadedModel
 from actor_core.refusal_odds import RefusalOdds
 
@@ -51,6 +52,18 @@ def causal_directions(
     """
     totals = {layer: torch.zeros(model.d_model) for layer in layers}
     done = 0
+    if model.streamed:
+        batches = list(model.batches(prompts, max_tokens=320))
+        calls = [{**batch.inputs(), "use_cache": False} for batch in batches]
+        first = min(layers)
+        objective = _summed(odds)
+        for layer, of_batches in gradients_after(model, calls, first, objective):
+            if layer in totals:
+                totals[layer] = torch.cat([gradient[:, -1].float().cpu() for gradient in of_batches]).sum(dim=0)
+            passed = (model.n_layers - layer) / (model.n_layers - first)
+            yield Progress("direction", round(len(prompts) * passed), len(prompts))
+        require_finite("The gradients of refusal", *totals.values())
+        return {layer: total / len(prompts) for layer, total in totals.items()}
     # Short batches: autograd keeps much of every later layer.
     for batch in model.batches(prompts, max_tokens=320):
         outputs: dict[int, Tensor] = {}
@@ -68,6 +81,13 @@ def causal_directions(
         yield Progress("direction", done, len(prompts))
     require_finite("The gradients of refusal", *totals.values())
     return {layer: total / len(prompts) for layer, total in totals.items()}
+
+
+def _summed(odds: RefusalOdds) -> Callable[[Tensor], Tensor]:
+    def objective(logits: Tensor) -> Tensor:
+        return odds.log_odds(logits).sum()
+
+    return objective
 
 
 def _tracked(outputs: dict[int, Tensor], layer: int) -> Callable[..., Tensor]:

@@ -17,6 +17,7 @@ from transformers import DynamicCache
 
 from actor_core.activations import stopped_after
 from actor_core.events import Event, Progress
+from actor_core.layer_by_layer import enter, pass_through
 from actor_core.model import Batch, LoadedModel
 from actor_core.prefix import continued, read_prefix
 
@@ -39,21 +40,35 @@ def read_instructions(
     head, tail = _shared(one, other), _shared(one[::-1], other[::-1])
     states = torch.zeros(len(rows), len(layers), 2, model.d_model)
     last, now = model.layers[max(layers)], dict[int, Tensor]()
+
+    def note(batch: Batch, place: int) -> None:
+        of_instruction = _instruction(batch, head, tail)  # [batch, tokens]
+        output = now.pop(layers[place]).float()  # [batch, tokens, d_model]
+        mean = (output * of_instruction[:, :, None]).sum(1) / of_instruction.sum(1, keepdim=True).clamp(min=1)
+        states[list(batch.rows), place] = torch.stack([mean, output[:, -1]], dim=1).cpu()
+
+    if model.streamed:
+        batches = list(model.batches(rows))
+        passages = enter(model, [{**batch.inputs(), "use_cache": False} for batch in batches])
+        for layer in pass_through(model, passages, range(max(layers) + 1)):
+            for batch, passage in zip(batches, passages, strict=True):
+                if layer in layers:
+                    now[layer] = passage.hidden
+                    note(batch, list(layers).index(layer))
+            yield Progress(stage, round(len(prompts) * (layer + 1) / (max(layers) + 1)), len(prompts))
+        return states[len(UNLIKE) :].flatten(1)
     prefix, done = DynamicCache(config=model.model.config), 0
     for batch in model.batches(rows, share_prefix=True):
         if done == 0 and batch.prefix:
             with model.lock, stopped_after(last):
                 read_prefix(model, batch, prefix)
-        of_instruction = _instruction(batch, head, tail)  # [batch, tokens]
         with torch.inference_mode(), model.lock, ExitStack() as hooks:
             for layer in layers:
                 hooks.callback(model.layers[layer].register_forward_hook(_noting(now, layer)).remove)
             hooks.enter_context(stopped_after(last))
             model.model(**continued(model, prefix, batch))
-        for place, layer in enumerate(layers):
-            output = now.pop(layer).float()  # [batch, tokens, d_model]
-            mean = (output * of_instruction[:, :, None]).sum(1) / of_instruction.sum(1, keepdim=True).clamp(min=1)
-            states[list(batch.rows), place] = torch.stack([mean, output[:, -1]], dim=1).cpu()
+        for place in range(len(layers)):
+            note(batch, place)
         done += len(batch.rows)
         yield Progress(stage, min(done, len(prompts)), len(prompts))
     return states[len(UNLIKE) :].flatten(1)

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 
+from actor_core.model_shape import Shape
+
 if TYPE_CHECKING:
     from actor_core.presets import ModelPreset
 
-__all__ = ["BYTES_PER_WEIGHT", "Fit", "Machine", "bytes_of_weights", "fits"]
-BYTES_PER_WEIGHT = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.1, "nf4": 0.6}
+__all__ = ["Fit", "Machine", "bytes_of_weights", "fits"]
 
-# Activations, the tokenizer and the libraries themselves, over the weights.
-WORKING_BYTES = 1_500_000_000
+# From the most exact and largest to the smallest, with what a person calls them.
+ON_A_PROCESSOR = (("fp32", "32 bits"), ("bf16", "16 bits"), ("nf4", "4 bits"))
+ON_A_GPU = (("bf16", "16 bits"), ("nf4", "4 bits"))
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,33 @@ def bytes_of_weights(folder: Path) -> int:
 
 
 def fits(preset: ModelPreset, machine: Machine) -> Fit:
-    """Whether the preset's model can be tuned on this machine, by the cheapest precision that is fast."""
-    place, free = ("GPU", machine.gpu_free) if machine.gpu_bytes else ("memory", machine.memory_free)
-    for precision, name in (("bf16", "16 bits"), ("nf4", "4 bits")):
-        needed = int(preset.parameters * BYTES_PER_WEIGHT[precision]) + WORKING_BYTES
+    """Whether the preset's model can be loaded and tuned on this machine, by the most exact precision that fits.
+
+    While it is loaded its file is mapped too, which the system takes back where memory is short: that does not count.
+    """
+    shape = Shape.of_preset(preset)
+    device, place, precisions = ("cuda", "GPU", ON_A_GPU) if machine.gpu_bytes else ("cpu", "memory", ON_A_PROCESSOR)
+    free = machine.free_bytes(device)
+    for precision, name in precisions:
+        needed = shape.needs(precision, device).tuning
         if needed < free:
-            return Fit("fits", needed, f"fits in {name}: {_gb(needed)} of {_gb(free)} free {place}")
-    if machine.gpu_bytes and needed < machine.gpu_free + machine.memory_free:
-        return Fit("fits with offload", needed, f"fits with offload, slowly: {_gb(needed)}, GPU has {_gb(free)} free")
-    return Fit("does not fit", needed, f"does not fit this machine: needs {_gb(needed)}, {_gb(free)} free")
+            return Fit("fits", needed, f"fits in {name}: tuning takes {_gb(needed)} of {_gb(free)} free {place}")
+    streamed = shape.streamed("bf16", device)
+    if streamed < free:
+        room = free - streamed + shape.largest_piece("bf16")
+        return Fit(
+            "fits with offload",
+            streamed,
+            f"fits with offload, slowly: with --memory {room / 1e9:.1f}GB its layers are read from the disk as they "
+            f"are used, and tuning takes {_gb(streamed)} and what stays of the model, of {_gb(free)} free {place}; in "
+            f"{name} it would take {_gb(needed)}",
+        )
+    return Fit(
+        "does not fit",
+        needed,
+        f"does not fit this machine: tuning takes {_gb(needed)} even in {name}, and {_gb(free)} of {place} are free. "
+        f"Close other programs until {_gb(needed - free)} more are free, or choose a smaller model",
+    )
 
 
 def _gb(size: int) -> str:

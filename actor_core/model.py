@@ -6,12 +6,12 @@ lines on a CPU in fp32 and on a GPU in 4 bits.
 
 from __future__ import annotations
 
-import gc
 import inspect
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from actor_core.delta import BaseModelId
 from actor_core.errors import ModelError, OutOfMemory, is_out_of_memory
 from actor_core.events import Event, Progress
+from actor_core.freed_memory import give_back, giving_back_at_once
 from actor_core.memory import Machine, bytes_of_weights
+from actor_core.model_shape import Shape
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from actor_core.fetch import FetchedModel
 
@@ -35,6 +37,9 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 # Padded tokens of one pass, which cannot be stopped: a processor without bf16 reads them in about two seconds.
 TOKENS_AT_ONCE = 512
+
+# Of main memory that is free, what layers may take that a GPU does not hold.
+SHARE_OF_MEMORY = 0.8
 
 # Tokens of a sliding window that are left to the reply.
 ROOM_FOR_REPLY = 256
@@ -66,6 +71,12 @@ class Batch:
         """The rows at ``places`` [n], with the same padding."""
         columns = (self.input_ids[places], self.attention_mask[places], self.position_ids[places])
         return Batch(tuple(self.rows[place] for place in places.tolist()), *columns, self.prefix)
+
+    def up_to(self, column: int) -> Batch:
+        """The first ``column`` columns of all rows."""
+        return Batch(
+            self.rows, self.input_ids[:, :column], self.attention_mask[:, :column], self.position_ids[:, :column]
+        )
 
     def inputs(self) -> dict[str, Tensor]:
         return {
@@ -108,6 +119,11 @@ class LoadedModel:
     @property
     def id(self) -> BaseModelId:
         return BaseModelId(self.source.name, self.source.revision, self.source.digest, self.precision)
+
+    @cached_property
+    def streamed(self) -> bool:
+        """Whether part of the weights is read from the files at each use: see `layer_by_layer`."""
+        return any(parameter.device.type == "meta" for parameter in self.model.parameters())
 
     @cached_property
     def cache_name(self) -> str:
@@ -188,9 +204,12 @@ class LoadedModel:
 
 
 def load_model(
-    source: FetchedModel, *, precision: str = "auto", device: str = "auto"
+    source: FetchedModel, *, precision: str = "auto", device: str = "auto", memory: int | None = None
 ) -> Generator[Event, None, LoadedModel]:
     """Loads the folder of ``source``. ``precision`` is one of `PRECISIONS`, ``device`` auto, cpu, cuda or mps.
+
+    ``memory`` is how many bytes of weights may be on the device at once: what is more is read from the files, layer
+    by layer, at each use. Not with 4 or 8 bits.
 
     Raises `ModelError` for a model that cannot be used here (no chat template, an architecture
     without decoder layers), `OutOfMemory` where the weights do not fit.
@@ -202,26 +221,29 @@ def load_model(
     yield Progress("load", 0, 1, f"Loading {source.name}")
     machine = Machine.look()
     place = _device(device, machine)
+    if memory is not None and precision == "auto":  # 4 bits, its other answer to too little memory, are none here
+        machine = replace(machine, memory_free=sys.maxsize, gpu_free=sys.maxsize)
     chosen, reason = _precision(precision, place, machine, bytes_of_weights(source.folder))
     try:
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
         _require_chat_template(tokenizer, source.name)
-        both: Any = AutoModelForCausalLM.from_pretrained(  # a pair, as output_loading_info says
-            source.folder,
-            config=config,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            device_map={"": place},
-            **_weights_as(chosen, place),
-        )
+        with giving_back_at_once():
+            both: Any = AutoModelForCausalLM.from_pretrained(  # a pair, as output_loading_info says
+                source.folder,
+                config=config,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                device_map=_places(config, chosen, place, memory, machine),
+                **_weights_as(chosen, place),
+            )
         model, found = both
     except ModelError:
         raise
     except Exception as error:  # files of others make the libraries raise anything
         if is_out_of_memory(error):
-            gc.collect()
+            give_back()
             raise OutOfMemory(
                 f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
                 "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
@@ -261,6 +283,39 @@ def shared_start(ids: Sequence[Sequence[int]]) -> int:
     first, last = min(map(list, ids)), max(map(list, ids))  # as sorted: what these two share, all share
     shared = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return max(0, min(shared, min(map(len, ids)) - 2))
+
+
+def _places(
+    config: PreTrainedConfig, precision: str, place: str, memory: int | None, machine: Machine
+) -> dict[str, str | int]:
+    """Where each module of the model goes: to ``place``, or as much of it there as ``memory`` bytes hold beside what
+    is read at each use, and the rest to main memory where that is another, and to the disk."""
+    from accelerate import infer_auto_device_map
+    from transformers import AutoModelForCausalLM
+
+    if memory is None:
+        return {"": place}
+    if precision not in DTYPES:
+        raise ModelError(
+            f"With --memory the model is loaded in 16 or 32 bits, and {precision} was chosen: choose bf16 or fp32."
+        )
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config, dtype=DTYPES[precision])
+    empty.tie_weights()
+    read_at_a_time = Shape.of(empty).largest_piece(precision)
+    if memory < read_at_a_time:
+        raise OutOfMemory(
+            f"{memory / 1e6:.0f} MB are too little: what is read at a time takes {read_at_a_time / 1e6:.0f} MB in "
+            f"{precision}. Give more, or a smaller model."
+        )
+    on_device: str | int = 0 if place == "cuda" else place
+    rooms: dict[str | int, int] = {on_device: memory}  # accelerate leaves room in it for the largest piece
+    if place == "cuda":
+        rooms["cpu"] = int(SHARE_OF_MEMORY * machine.memory_free)
+    found = infer_auto_device_map(
+        empty, max_memory=rooms, no_split_module_classes=empty._no_split_modules, dtype=DTYPES[precision]
+    )
+    return dict(found)
 
 
 def _device(wanted: str, machine: Machine) -> str:

@@ -98,9 +98,11 @@ class ModelPreset(PresetFile):
     """A model that can be chosen by name.
 
     ``layers`` are decoder layers and ``candidate_layers`` the first and last of them (from 0,
-    inclusive) that the layer choice looks at; ``download_bytes`` is what is fetched, and
-    ``sha256`` the digest of the one GGUF file that every source must give. ``tested`` says
-    that this project has measured the method on it.
+    inclusive) that the layer choice looks at; ``d_in`` is the width of the MLP and ``kv_width`` that
+    of a layer's keys, and of its values; ``tied`` says that the head is the embeddings' matrix,
+    and ``stored`` how the numbers lie in the file;
+    ``download_bytes`` is what is fetched, and ``sha256`` the digest of the one GGUF file that every
+    source must give. ``tested`` says that this project has measured the method on it.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -114,6 +116,11 @@ class ModelPreset(PresetFile):
     parameters: Annotated[int, Field(gt=0)]
     layers: Annotated[int, Field(gt=0, le=500)]
     d_model: Annotated[int, Field(gt=0)]
+    d_in: Annotated[int, Field(gt=0)]
+    kv_width: Annotated[int, Field(gt=0)]
+    vocabulary: Annotated[int, Field(gt=0)]
+    tied: bool = True
+    stored: Literal["bf16", "fp16"] = "bf16"
     candidate_layers: tuple[int, int]
     download_bytes: Bytes
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]

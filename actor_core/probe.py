@@ -7,9 +7,10 @@ solve holds them where they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from transformers import DynamicCache
 from actor_core.activations import LayerReading, Recorder
 from actor_core.delta import LayerDelta
 from actor_core.events import Event, Progress
+from actor_core.layer_by_layer import enter, logits_of_last, pass_through
 from actor_core.model import Batch, LoadedModel
 from actor_core.prefix import continued, copied, read_prefix
 from actor_core.refusal_odds import RefusalOdds
@@ -39,8 +41,8 @@ class Probe:
         """Refusal log-odds in nats, in the order of the prompts, fp32 on the CPU, shape [n_prompts]."""
         found = torch.empty(self.n_prompts)
         with delta.applied(self.model, strength) if delta else nullcontext():
-            for batch, cache in self.batches:
-                found[list(batch.rows)] = self.odds.log_odds(self._finish(batch, cache)).cpu()
+            for batch, logits in self._finished():
+                found[list(batch.rows)] = self.odds.log_odds(logits).cpu()
         return found
 
     def refused(self, delta: LayerDelta | None = None, strength: float = 1.0) -> Tensor:
@@ -64,21 +66,44 @@ class Probe:
         """What `read_activations` gives for the probe's prompts, at their last tokens alone."""
         recorder = Recorder(self.model, layer)
         none = torch.empty((0, 2), dtype=torch.long)
-        for batch, cache in self.batches:
-            with recorder.recording(batch, none):
+
+        def recording(at: int, place: int) -> AbstractContextManager[None]:
+            return recorder.recording(self.batches[place][0], none) if at == layer else nullcontext()
+
+        if self.model.streamed:
+            passages = enter(self.model, [self._call(batch, cache) for batch, cache in self.batches])
+            for _ in pass_through(self.model, passages, range(layer + 1), recording):
+                pass
+            return recorder.reading()
+        for place, (batch, cache) in enumerate(self.batches):
+            with recording(layer, place):
                 self._finish(batch, cache)
         return recorder.reading()
 
+    def _finished(self) -> Iterator[tuple[Batch, Tensor]]:
+        """Each batch with the logits after its last token, [batch, vocabulary]."""
+        if not self.model.streamed:
+            yield from ((batch, self._finish(batch, cache)) for batch, cache in self.batches)
+            return
+        passages = enter(self.model, [self._call(batch, cache) for batch, cache in self.batches])
+        for _ in pass_through(self.model, passages, range(self.model.n_layers)):
+            pass
+        for (batch, _), logits in zip(self.batches, logits_of_last(self.model, passages), strict=True):
+            yield batch, logits
+
+    def _call(self, batch: Batch, cache: DynamicCache) -> dict[str, Any]:
+        """What the model takes to read the last tokens of ``batch``; ``cache`` stays as it is."""
+        return {
+            "input_ids": batch.input_ids[:, -1:],
+            "attention_mask": batch.attention_mask,
+            "position_ids": batch.position_ids[:, -1:],
+            "use_cache": True,
+            self.model.cache_name: copied(cache),
+        }
+
     def _finish(self, batch: Batch, cache: DynamicCache) -> Tensor:
-        grown = copied(cache)
         with self.model.lock:
-            output = self.model.model(
-                input_ids=batch.input_ids[:, -1:],
-                attention_mask=batch.attention_mask,
-                position_ids=batch.position_ids[:, -1:],
-                use_cache=True,
-                **{self.model.cache_name: grown},
-            )
+            output = self.model.model(**self._call(batch, cache))
         return output.logits[:, -1]
 
 
@@ -98,6 +123,12 @@ def prepare_probe(
     batches = []
     done = 0
     prefix: DynamicCache | None = None
+    if model.streamed:
+        caches = [(batch, DynamicCache(config=model.model.config)) for batch in model.batches(prompts)]
+        passages = enter(model, [_all_but_last(model, batch, cache) for batch, cache in caches])
+        for layer in pass_through(model, passages, range(model.n_layers)):
+            yield Progress("strength", round(len(prompts) * (layer + 1) / model.n_layers), len(prompts))
+        return Probe(model, odds, tuple(caches), len(prompts))
     for batch in model.batches(prompts, share_prefix=True):
         prefix = read_prefix(model, batch) if prefix is None else prefix
         inputs = continued(model, prefix, batch, end=-1)
@@ -108,3 +139,14 @@ def prepare_probe(
         done += len(batch.rows)
         yield Progress("strength", done, len(prompts))
     return Probe(model, odds, tuple(batches), len(prompts))
+
+
+def _all_but_last(model: LoadedModel, batch: Batch, cache: DynamicCache) -> dict[str, Any]:
+    """What ``model`` takes to read ``batch`` up to its last token into ``cache``."""
+    return {
+        "input_ids": batch.input_ids[:, :-1],
+        "attention_mask": batch.attention_mask[:, :-1],
+        "position_ids": batch.position_ids[:, :-1],
+        "use_cache": True,
+        model.cache_name: cache,
+    }

@@ -16,6 +16,7 @@ from transformers import DynamicCache
 
 from actor_core.events import Event, Progress
 from actor_core.finite import require_finite
+from actor_core.layer_by_layer import enter, logits_of_last, pass_through
 from actor_core.model import LoadedModel
 from actor_core.prefix import continued, read_prefix
 
@@ -84,6 +85,17 @@ def first_token_logits(model: LoadedModel, prompts: Sequence[str]) -> Generator[
     found: dict[int, Tensor] = {}
     prefix: DynamicCache | None = None
     yield Progress("calibrate", 0, len(prompts))
+    if model.streamed:
+        batches = list(model.batches(prompts))
+        passages = enter(model, [{**batch.inputs(), "use_cache": False} for batch in batches])
+        for layer in pass_through(model, passages, range(model.n_layers)):
+            yield Progress("calibrate", round(len(prompts) * layer / model.n_layers), len(prompts))
+        with torch.inference_mode():
+            of_batches = logits_of_last(model, passages)
+        for batch, logits in zip(batches, of_batches, strict=True):
+            found.update(zip(batch.rows, logits.cpu(), strict=True))
+        yield Progress("calibrate", len(found), len(prompts))
+        return torch.stack([found[row] for row in range(len(prompts))])
     for batch in model.batches(prompts, share_prefix=True):
         prefix = read_prefix(model, batch) if prefix is None else prefix
         with torch.inference_mode(), model.lock:

@@ -80,8 +80,13 @@ def train(
     """Trains the linear modules of ``layer``; yields a `Step` with what is learnt every few updates.
 
     Norms and biases are held. ``optimiser_of`` makes another update rule than AdamW for the weights it is
-    given. Raises `ModelError` where the loss is no longer a number.
+    given. Raises `ModelError` where the loss is no longer a number, or the layer is read from the files at each use.
     """
+    if model.streamed:
+        raise ModelError(
+            "The published method trains a layer that stays in memory, and this model's are read as they are used: "
+            "choose the causal method, or give more --memory."
+        )
     entering = yield from _read_entering(model, rows, layer, settings.batch_size)
     master = _fp32_copy(model.layers[layer])
     trained = {name: m for name, m in master.named_modules() if isinstance(m, nn.Linear)}

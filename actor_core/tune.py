@@ -23,6 +23,7 @@ from actor_core.direction import refusal_vector
 from actor_core.errors import NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Progress, StrengthMeasured
 from actor_core.finite import require_finite
+from actor_core.freed_memory import give_back
 from actor_core.generate import Reply
 from actor_core.layer_choice import LayerChoice, calibrate, candidate_layers, choose_layer
 from actor_core.model import LoadedModel
@@ -138,11 +139,13 @@ def tune(
     calibration = yield from calibrate(model, prompts, settings)
     choice = yield from choose_layer(model, prompts, calibration, candidates, settings)
     yield work.after_choice(choice.layer, calibration.replies)
+    give_back()  # what each part needed at most would add up
     learnt: LayerDelta | _Solution
     if settings.method == "published":
         learnt = yield from train(model, choice.layer, rows, settings.published, seed=settings.seed)
     else:
         learnt = yield from _solve(model, choice, calibration.replies, prompts, rows, settings, store)
+    give_back()
     probe = yield from prepare_probe(model, held_out.prompts, calibration.odds)
     if isinstance(learnt, LayerDelta):
         delta = learnt

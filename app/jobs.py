@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from actor_core.events import Ahead, Event, LayerScored, Progress, Replied, Said, Step, StrengthMeasured
+from actor_core.freed_memory import give_back
 from app.pace import Pace, PaceMemory
 
 __all__ = ["Job", "Runner", "Work"]
@@ -158,6 +159,8 @@ class Runner:
             with self._changed:
                 if job in self._line:
                     self._line.remove(job)
+            if not job.quick:
+                give_back()
 
     def _run(self, job: Job) -> None:
         job.started = time.time()

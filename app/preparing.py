@@ -32,7 +32,7 @@ class Preparing(Server):
             raise ModelError("All visitors share the model here: leave precision and device at auto.")
         if zerogpu.is_lent():
             device = "cpu"  # from where it is copied to the GPU, a piece of work at a time
-        request = work.ModelRequest(self.presets.get(preset), typed, precision, device)
+        request = work.ModelRequest(self.presets.get(preset), typed, precision, device, self.settings.memory)
         request.require_allowed(hub_ids=self.settings.hub_ids_allowed, local_paths=self.settings.local_paths_allowed)
         session.preset = preset
         if self.model is not None and request.key == self.model_key:

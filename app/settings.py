@@ -9,6 +9,7 @@ from pathlib import Path
 
 from actor_core.fetch import default_data_dir
 from actor_core.presets import DEFAULT_MODEL
+from actor_core.weights.whole_files import bytes_of
 from app.zerogpu import is_lent
 
 __all__ = ["MODELS_ALLOWED", "Settings"]
@@ -18,7 +19,8 @@ MODELS_ALLOWED = "SECOND_TAKE_MODELS"  # a variable of the Space: ids of presets
 
 @dataclass(frozen=True)
 class Settings:
-    """How this process serves. ``port`` None: 7860, or the next free one."""
+    """How this process serves. ``port`` None: 7860, or the next free one; ``memory`` None: all of the model, else
+    bytes of it."""
 
     data_dir: Path
     model: str | None = None
@@ -29,6 +31,7 @@ class Settings:
     auth: tuple[str, str] | None = None
     browser: bool = True
     device: str = "auto"
+    memory: int | None = None
     offline: bool = False
     in_space: bool = False
     models: tuple[str, ...] = ()
@@ -92,6 +95,7 @@ class Settings:
             auth=auth if isinstance(auth, tuple) else None,
             browser=bool(given("browser", True)) and not in_space,
             device=str(given("device", "auto")),
+            memory=bytes_of(str(memory)) if (memory := given("memory")) else None,
             offline=bool(given("offline", False)),
             in_space=in_space,
             models=models[:1] if is_lent() else models,  # the lent GPU's process has one

@@ -7,7 +7,6 @@ shows it.
 
 from __future__ import annotations
 
-import gc
 import re
 import time
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from actor_core.errors import ExportError, FetchError
 from actor_core.events import Ahead, Event, Part, Progress, Replied
+from actor_core.freed_memory import give_back
 from app import enriching, zerogpu
 from app.session import Session
 from app.stages import TOKENS, asking, staged
@@ -53,10 +53,13 @@ SECONDS_TO_SETTLE = 0.4  # a slider that moves is not yet where its owner wants 
 
 
 class ModelRequest:
-    """What a visitor asked to load: a preset, or a hub id or path that was typed."""
+    """What a visitor asked to load: a preset, or a hub id or path that was typed. ``memory`` is as in `load_model`."""
 
-    def __init__(self, preset: ModelPreset | None, typed: str, precision: str, device: str) -> None:
+    def __init__(
+        self, preset: ModelPreset | None, typed: str, precision: str, device: str, memory: int | None = None
+    ) -> None:
         self.preset, self.typed, self.precision, self.device = preset, typed.strip(), precision, device
+        self.memory = memory
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -128,8 +131,8 @@ def load(
         source = yield from fetch(request.preset, data_dir, offline=offline)
     if callable(release):
         release()
-    gc.collect()
-    return (yield from load_model(source, precision=request.precision, device=request.device))
+    give_back()
+    return (yield from load_model(source, precision=request.precision, device=request.device, memory=request.memory))
 
 
 def check(

@@ -44,6 +44,12 @@ def check_peft(request: Request, folder: Path, error: float) -> Generator[Event,
     and afterwards, the model is as before.
     """
     model, prompts = request.model, request.prompts
+    if model.streamed:
+        return Checked(
+            None,
+            "Only read back: PEFT takes a model that is in memory as a whole, and this one's layers are read from the "
+            "disk as they are used.",
+        )
     with model.lock:
         before = _Traces.of(model.model)
         base = last_logits(model, prompts)  # [prompts, vocabulary]

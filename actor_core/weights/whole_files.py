@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Generator, Iterator
@@ -24,6 +25,7 @@ from actor_core.events import Progress
 __all__ = [
     "UNFINISHED",
     "Stamp",
+    "bytes_of",
     "digest_of_folder",
     "disk_faults",
     "hashed",
@@ -46,6 +48,14 @@ def in_words(number: float) -> str:
     if number >= 1e9:
         return f"{number / 1e9:.1f} GB"
     return f"{number / 1e6:.0f} MB" if number >= 1e6 else f"{number / 1e3:.0f} kB"
+
+
+def bytes_of(words: str) -> int:
+    """What `in_words` says, and a person writes: '600MB', '6 GB'. Raises ValueError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(kB|MB|GB)", words.strip())
+    if found is None:
+        raise ValueError(f"{words!r} is no size: write it as 600MB or 6GB")
+    return int(float(found[1]) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[found[2]])
 
 
 def require_room(folder: Path, needed: int, what: str) -> None:
