@@ -17,6 +17,7 @@ from actor_core.events import Event
 from actor_core.presets import DEFAULT_MODEL, DEFAULT_PROMPT_SET, ModelPreset, PromptSet, model_presets, prompt_sets
 from app import exporting, work
 from app.errors import Notice, explain
+from app.export_room import ExportsOfAll
 from app.history import History
 from app.jobs import Job, Runner
 from app.left_runs import Everybody
@@ -42,8 +43,10 @@ class Server:
         self.settings = settings
         # What lies on a Space's disk is gone within the hour, so nothing is kept there.
         runs, sessions = settings.data_dir / "runs", settings.data_dir / "sessions"
-        everybody = Everybody(runs, sessions, open_to_others=not settings.local_paths_allowed)
+        open_to_others = not settings.local_paths_allowed
+        everybody = Everybody(runs, sessions, open_to_others)
         self.history = None if settings.in_space else History(runs, everybody)
+        self.exports_of_all = ExportsOfAll(settings.data_dir / "exports", sessions, open_to_others)
         self.sessions = Sessions(sessions, self.history)
         self.runner = Runner(settings.data_dir / "jobs", PaceMemory(settings.data_dir / "pace.json"))
         self.presets: dict[str, ModelPreset] = model_presets()
