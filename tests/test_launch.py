@@ -357,6 +357,28 @@ def test_uv_is_asked_for_an_environment_that_can_be_renamed(monkeypatch, tmp_pat
     assert ran[0][-2:] == [sys.executable, str(tmp_path / "new")]
 
 
+def test_a_python_that_is_there_and_does_not_run_is_replaced(monkeypatch):
+    made: list[bool] = []
+    monkeypatch.setattr(environment, "runs_in_place", lambda *_: False)
+    monkeypatch.setattr(environment, "ensure", lambda extras, anew, *_: made.append(anew))
+
+    def hand_over(python: str, arguments: list[str]) -> int:
+        if not made[-1]:
+            raise OSError(8, "Exec format error")
+        return 0
+
+    monkeypatch.setattr(launch, "hand_over", hand_over)
+    assert launch.main(["--no-browser"]) == 0 and made == [False, True]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe\x00"])
+def test_a_stamp_that_is_damaged_is_none(monkeypatch, tmp_path, content):
+    monkeypatch.setattr(environment, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(environment, "STAMP", tmp_path / "stamp.json")
+    environment.STAMP.write_bytes(content)
+    assert environment.stamp() == {} and environment.missing(["test"]) == ["dependencies", "test"]
+
+
 def test_a_failed_addition_leaves_the_environment_whole(monkeypatch, tmp_path):
     before = {"torch": "2.13.0", "dependencies": "as wanted"}
     monkeypatch.setattr(environment, "VENV", tmp_path)

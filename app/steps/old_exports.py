@@ -73,7 +73,7 @@ def view(studio: Studio, session: Session, old: list[ExportRecord]) -> View:
     """``old``: the exports that have no card above."""
     room, own = room_of(session, studio.exports_of_all), own_exports(session, studio.exports_of_all)
     asked = next((record for record in own if record.path == room.asked), None)
-    files = [studio.download(session, record.path) for record in old[:LISTED]]
+    files = [str(path) for record in old[:LISTED] if (path := studio.download(session, record.path))]
     many = too_many(own)
     return {
         "earlier": gr.Accordion(visible=bool(old or many or room.left)),
@@ -85,8 +85,8 @@ def view(studio: Studio, session: Session, old: list[ExportRecord]) -> View:
         "exports_left": gr.Button(visible=bool(room.left)),
         "exports_left_asking": gr.Column(visible=bool(room.left) and room.asked == LEFT),
         "exports_left_asked": render.notice(Notice("warning", LEFT_QUESTION)) if room.left else "",
-        "earlier_list": _listed(old[:LISTED]),
-        "earlier_files": [str(path) for path in files if path] or None,
+        "earlier_list": _listed(old[:LISTED]) if old else "",
+        "earlier_files": gr.File(value=files or None, visible=bool(files)),
     }
 
 
