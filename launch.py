@@ -35,19 +35,25 @@ def main(argv: list[str]) -> int:
         return doctor(args.data_dir, args.offline)
     testing = args.test is not None
     extras = ["llamacpp", "test"] if testing else ["llamacpp"]
-    in_place = not args.reinstall and environment.runs_in_place(extras)
+    in_place = not args.reinstall and environment.runs_in_place(extras, args.locked)
     if not in_place:
-        environment.ensure(extras, args.reinstall, args.offline)
-    python = sys.executable if in_place else str(environment.PYTHON)
+        environment.ensure(extras, args.reinstall, args.offline, args.locked)
+    if in_place and not testing:
+        from app.serve import serve
+
+        serve(args)
+        return 0
+    arguments = [__file__, *(word for word in argv if word != "--reinstall")]
     if testing:
         os.chdir(environment.ROOT)
-        return hand_over(python, ["-m", "pytest", *args.test])
-    if not in_place:
-        return hand_over(python, [__file__, *(word for word in argv if word != "--reinstall")])
-    from app.serve import serve
-
-    serve(args)
-    return 0
+        arguments = ["-m", "pytest", *args.test]
+    if in_place:
+        return hand_over(sys.executable, arguments)
+    try:
+        return hand_over(str(environment.PYTHON), arguments)
+    except OSError:  # a Python that is there and does not run: its file was cut, or is another machine's
+        environment.ensure(extras, True, args.offline, args.locked)
+        return hand_over(str(environment.PYTHON), arguments)
 
 
 def read_flags(argv: list[str]) -> argparse.Namespace:
@@ -70,6 +76,7 @@ def read_flags(argv: list[str]) -> argparse.Namespace:
     add("--data-dir", type=folder, metavar="FOLDER", help="keep downloads, runs and exports there")
     add("--offline", action="store_true", help="use only what is on this machine already")
     add("--reinstall", action="store_true", help="make the environment anew, then start")
+    add("--locked", action="store_true", help="install the very versions that the tests ran with")
     add("--doctor", action="store_true", help="say what is here, what is missing and what to do about it")
     add("--test", nargs=argparse.REMAINDER, metavar="...", help="run the tests; what follows goes to pytest")
     args = parser.parse_args(argv)

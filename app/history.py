@@ -190,7 +190,7 @@ class History:
                 logger.warning("run %s is left out: %s", id, fault)
                 shelf.damaged[id] = str(fault)
         if not self.everybody.open_to_others:
-            shelf.left = [each for each in self.everybody.unseen(but=session.key) if each.runs]
+            shelf.left = [each for each in self.everybody.unseen(but=session.key) if each.count]
         return shelf
 
     def _show(self, session: Session, run: Run, delta: LayerDelta | None, id: str) -> None:

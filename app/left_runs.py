@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.run_files import delete_run, run_bytes, run_ids
+from app.run_files import delete_run, run_bytes, run_ids, sweep
 from app.words import written_size
 
 __all__ = ["DAYS_UNSEEN", "Everybody", "Visitor", "no_room_for_all", "rule"]
@@ -25,10 +25,11 @@ DAY = 86_400.0
 
 @dataclass(frozen=True)
 class Visitor:
-    """One visitor's folder: how many runs, how many bytes, and when they were last there (seconds since 1970)."""
+    """One visitor's folder: how many runs (or exports), how many bytes, and when they were last there (seconds since
+    1970)."""
 
     folder: Path
-    runs: int
+    count: int
     bytes: int
     seen: float
 
@@ -38,12 +39,24 @@ class Everybody:
     """All visitors' runs below ``folder``; ``sessions`` holds the visitors' session files.
 
     ``open_to_others``: what visitors left long ago goes where room is needed; otherwise they are one person, who is
-    asked first.
+    asked first. `app.export_room` counts exports in the same way.
     """
 
     folder: Path
     sessions: Path
     open_to_others: bool = False
+
+    def most(self) -> tuple[int, int]:
+        """How many there may be, and of how many bytes."""
+        return RUNS_OF_ALL, BYTES_OF_ALL
+
+    def kept_in(self, place: Path) -> tuple[list[Path], int]:
+        """What is kept in a visitor's folder, and how many bytes all in it has."""
+        ids = run_ids(place)
+        inside = [place / id for id in ids]
+        with suppress(OSError):
+            inside = [path for path in place.iterdir() if path.is_dir()]
+        return [place / id for id in ids], sum(run_bytes(path) for path in inside)
 
     def visitors(self) -> list[Visitor]:
         """All who have something here, the one not seen for longest first.
@@ -54,7 +67,7 @@ class Everybody:
         with suppress(OSError):
             for place in self.folder.iterdir():
                 if place.is_dir() and not place.is_symlink() and not place.name.startswith("."):
-                    found.append(_visitor(place, self.sessions / f"{place.name}.json"))
+                    found.append(self._visitor(place))
         return sorted(found, key=lambda each: each.seen)
 
     def unseen(self, but: str = "") -> list[Visitor]:
@@ -63,13 +76,14 @@ class Everybody:
         return [each for each in self.visitors() if each.seen < since and each.folder.name != but]
 
     def forget_unseen(self, but: str) -> None:
-        """Deletes all their runs. Raises OSError."""
+        """Deletes all that they left. Raises OSError."""
         for each in self.unseen(but):
             delete_run(each.folder)
 
     def make_room(self, but: str) -> bool:
-        """Whether there is room for one more run, on an open page once what others than ``but`` left long ago has
-        made it."""
+        """Whether there is room for one more, on an open page once what others than ``but`` left long ago has made
+        it."""
+        sweep(self.folder)  # a visitor's folder that was deleted by halves
         if self.open_to_others:
             for oldest in self.unseen(but):
                 if not self._full():
@@ -79,8 +93,16 @@ class Everybody:
         return not self._full()
 
     def _full(self) -> bool:
-        everybody = self.visitors()
-        return sum(e.runs for e in everybody) >= RUNS_OF_ALL or sum(e.bytes for e in everybody) >= BYTES_OF_ALL
+        everybody, (most, most_bytes) = self.visitors(), self.most()
+        return sum(each.count for each in everybody) >= most or sum(each.bytes for each in everybody) >= most_bytes
+
+    def _visitor(self, place: Path) -> Visitor:
+        kept, bytes = self.kept_in(place)
+        times = [0.0]
+        for path in (place, self.sessions / f"{place.name}.json", *kept):
+            with suppress(OSError):
+                times.append(path.stat().st_mtime)
+        return Visitor(place, len(kept), bytes, max(times))
 
 
 def rule() -> str:
@@ -101,15 +123,3 @@ def no_room_for_all(everybody: Everybody) -> str:
     if everybody.open_to_others:
         return said + "Delete earlier ones of yours under “Earlier runs”, and your next result is kept."
     return said + "Delete earlier ones under “Earlier runs”: those of other browsers, unseen here, count too."
-
-
-def _visitor(place: Path, session: Path) -> Visitor:
-    ids = run_ids(place)
-    times = [0.0]
-    for path in (place, session, *(place / id for id in ids)):
-        with suppress(OSError):
-            times.append(path.stat().st_mtime)
-    inside = [place / id for id in ids]
-    with suppress(OSError):
-        inside = [path for path in place.iterdir() if path.is_dir()]
-    return Visitor(place, len(ids), sum(run_bytes(path) for path in inside), max(times))

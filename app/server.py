@@ -18,6 +18,7 @@ from actor_core.presets import DEFAULT_MODEL, DEFAULT_PROMPT_SET, ModelPreset, P
 from app import exporting, work, zerogpu
 from app.allow_list import allowed
 from app.errors import Notice, explain
+from app.export_room import ExportsOfAll
 from app.history import History
 from app.jobs import Job, Runner
 from app.left_runs import Everybody
@@ -45,8 +46,10 @@ class Server:
         self.settings = settings
         # What a visitor of a Space leaves is gone within the hour (`app.expiry`), so no runs are kept there.
         runs, sessions = settings.data_dir / "runs", settings.data_dir / "sessions"
-        everybody = Everybody(runs, sessions, open_to_others=not settings.local_paths_allowed)
+        open_to_others = not settings.local_paths_allowed
+        everybody = Everybody(runs, sessions, open_to_others)
         self.history = None if settings.in_space else History(runs, everybody)
+        self.exports_of_all = ExportsOfAll(settings.data_dir / "exports", sessions, open_to_others)
         self.sessions = Sessions(sessions, self.history)
         self.runner = Runner(settings.data_dir / "jobs", PaceMemory(settings.data_dir / "pace.json"))
         self.quota = Quota() if settings.in_space else None

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from actor_core.steadiness import Steadiness
     from actor_core.tune import Tuned
     from actor_core.two_changes import Likeness, SetOfTwo
+    from app.export_room import ExportRoom
     from app.history import History
     from app.shelf import Shelf
 
@@ -161,6 +162,7 @@ class Session:
     # Step 5. ``guards`` by strength, as above.
     guards: dict[float, Guard] = field(default_factory=dict)
     exports: list[ExportRecord] = field(default_factory=list)
+    export_room: ExportRoom | None = None  # looked up on the disk when it is first asked for
 
     # Earlier runs. ``source`` names the file that the change was opened from; ``kept`` is what was last written down.
     run: OpenRun | None = None

@@ -11,6 +11,7 @@ from actor_core.errors import ActorError, ExportError, ModelError, NothingToRepa
 from actor_core.events import Event, LayerScored, Step, StrengthMeasured
 from app import chatting, exporting, looks_harmful, saving, work
 from app.errors import Notice
+from app.export_room import require_room
 from app.preparing import Preparing
 from app.server import pace_key
 from app.session import ExportRecord, Session
@@ -241,7 +242,8 @@ class Studio(Preparing):
             raise ExportError("The strength is 0, which is the old model: move it up in step 4 before exporting.")
         guard = session.guards.get(session.strength)
         by_word = exporting.accepted(guard, typed, in_space=self.settings.in_space)
-        folder = self.settings.data_dir / "exports" / session.key
+        require_room(session, self.exports_of_all)
+        folder = self.exports_of_all.folder / session.key
         order = exporting.Order(kinds, session.strength, folder, report, by_word, choices)
 
         def finished(made: list[ExportRecord]) -> None:

@@ -28,6 +28,7 @@ INTERPRETER = Path("Scripts", "python.exe") if os.name == "nt" else Path("bin", 
 PYTHON = VENV / INTERPRETER
 STAMP = VENV / "second-take.json"
 WORKSHOP = ROOT / ".venv-install"  # the lock, the log, and the environment in the making
+LOCK = ROOT / "requirements.lock"  # versions; `benchmarks/lock.py` writes it
 
 Stamp = dict[str, str]  # part of pyproject.toml -> digest of what decides its content; and PyTorch's facts
 
@@ -52,29 +53,55 @@ def wanted() -> Stamp:
     has_driver = shutil.which("nvidia-smi") is not None  # running it would slow down every start
     machine = [*sys.version_info[:2], sys.platform, platform.machine(), has_driver]
     parts = {part: [*machine, *dependencies(part)] for part in ("dependencies", "llamacpp", "test")}
-    return {part: hashlib.sha256(json.dumps(content).encode()).hexdigest() for part, content in parts.items()}
+    return {part: digest(content) for part, content in parts.items()}
 
 
 def stamp() -> Stamp:
     """What `.venv` says of itself; nothing if it is not whole."""
     try:
-        return json.loads(STAMP.read_text(encoding="utf-8")) if PYTHON.exists() else {}
+        said = json.loads(STAMP.read_text(encoding="utf-8")) if PYTHON.exists() else {}
     except (OSError, ValueError):
         return {}
+    return said if isinstance(said, dict) else {}
 
 
-def missing(extras: list[str]) -> list[str]:
-    """The parts of pyproject.toml that `.venv` lacks or has in an outdated form."""
+def missing(extras: list[str], locked: bool = False) -> list[str]:
+    """The parts of pyproject.toml that `.venv` lacks or has in an outdated form; all where its versions are not those
+    of the lock and `locked` asks for them."""
     have, want = stamp(), wanted()
+    if locked and have.get("lock") != digest(lock()):
+        return ["dependencies", *extras]
     return [part for part in ("dependencies", *extras) if have.get(part) != want[part]]
 
 
-def runs_in_place(extras: list[str]) -> bool:
+def lock() -> list[str]:
+    """The versions of the lock, 'name==version' each. CannotStart where this Python is too old for them."""
+    try:
+        made_with, *lines = LOCK.read_text(encoding="utf-8").splitlines()
+        lowest = tuple(map(int, re.findall(r"Python (\d+)\.(\d+)", made_with)[0]))
+    except (OSError, ValueError, IndexError) as problem:
+        raise CannotStart(f"{LOCK.name} is not whole: clone it again, or leave --locked out.") from problem
+    if sys.version_info[:2] < lowest:
+        older, python = ".".join(map(str, sys.version_info[:2])), ".".join(map(str, lowest))
+        raise CannotStart(
+            f"The versions of {LOCK.name} need Python {python} or newer, and this is {older}: start with "
+            f"python{python} launch.py --locked, or leave --locked out."
+        )
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def runs_in_place(extras: list[str], locked: bool = False) -> bool:
     """Whether this very Python has it all: in a Space, in `.venv`, or in the person's own environment."""
     if in_space():
         return True
-    if VENV.exists() and os.path.samefile(sys.prefix, VENV) and not missing(extras):
+    if VENV.exists() and os.path.samefile(sys.prefix, VENV) and not missing(extras, locked):
         return True
+    if locked:
+        return False
     needed = [part for part in ("dependencies", *extras) if part != "llamacpp"]  # which is a bonus
     return all(is_installed(line) for part in needed for line in dependencies(part))
 
@@ -97,9 +124,9 @@ def is_installed(requirement: str) -> bool:
     return version is not None and parsed.specifier.contains(version, prereleases=True)
 
 
-def ensure(extras: list[str], anew: bool, offline: bool) -> None:
+def ensure(extras: list[str], anew: bool, offline: bool, locked: bool = False) -> None:
     """Makes or completes `.venv` if it is not whole. Of several starts one works, the others wait for it."""
-    if not (anew or missing(extras)):
+    if not (anew or missing(extras, locked)):
         return
     if offline:
         raise CannotStart("Packages are missing, and --offline forbids loading them: start once without it.")
@@ -109,17 +136,17 @@ def ensure(extras: list[str], anew: bool, offline: bool) -> None:
         )
     try:
         with workbench() as bench:
-            lacking = missing(extras)
+            lacking = missing(extras, locked)
             if anew or "dependencies" in lacking:
-                make(extras, bench)
+                make(extras, bench, lock() if locked else [])
             elif lacking:
                 complete(lacking, bench)
     except (OSError, subprocess.SubprocessError) as problem:  # no right to write, a full disk
         raise CannotStart(f"Could not make the environment: {problem}. See launch.py --doctor.") from problem
 
 
-def make(extras: list[str], bench: Path) -> None:
-    """A new environment, made on the workbench and renamed to `.venv` when whole."""
+def make(extras: list[str], bench: Path, versions: list[str]) -> None:
+    """A new environment, made on the workbench and renamed to `.venv` when whole. ``versions``: those of the lock."""
     card = gpu()
     download, room = ("3 GB", 10) if card else ("0.4 GB", 3)
     free = shutil.disk_usage(ROOT).free / 1e9
@@ -130,7 +157,7 @@ def make(extras: list[str], bench: Path) -> None:
     say(f"Making the environment: this start downloads about {download} of packages and takes a few minutes.")
     begun = time.monotonic()
     folder = bench / "new"
-    installer = Installer(folder / INTERPRETER, new_log(), bench)
+    installer = Installer(folder / INTERPRETER, new_log(), bench, versions)
     installer.create(folder)
     requirements = dependencies("dependencies")
     torch = next(line for line in requirements if name_of(line) == "torch")
@@ -138,6 +165,8 @@ def make(extras: list[str], bench: Path) -> None:
     installer.add("the other packages", requirements, facts["version"])
     whole = {"torch": facts["version"], "torch_build": facts["build"]}
     whole["dependencies"] = wanted()["dependencies"]
+    if versions:
+        whole["lock"] = digest(versions)
     add_extras(installer, extras, whole)
     write_stamp(folder, whole)
     replace_environment(folder, bench / "old")
@@ -151,7 +180,8 @@ def complete(extras: list[str], bench: Path) -> None:
     STAMP.unlink()
     after = dict(before)
     try:
-        add_extras(Installer(PYTHON, new_log(), bench), extras, after)
+        versions = lock() if "lock" in before else []  # what it was made with holds for what is added
+        add_extras(Installer(PYTHON, new_log(), bench, versions), extras, after)
     except CannotStart:  # the installer gave up by itself: what was whole before still is
         write_stamp(VENV, before)
         raise

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from start import CannotStart
@@ -32,10 +33,12 @@ class Installer:
     """One environment in the making: `python` is its interpreter, `log` keeps all that the tools say.
 
     `scratch` is theirs for temporary files: /tmp may be small, and what a killed pip leaves there stays.
+    `lock`: the versions that are taken, as 'name==version'; empty where the newest that fit are.
     """
 
-    def __init__(self, python: Path, log: Path, scratch: Path) -> None:
+    def __init__(self, python: Path, log: Path, scratch: Path, lock: Sequence[str] = ()) -> None:
         self.python, self.log, self.scratch, self.uv = str(python), log, scratch, shutil.which("uv")
+        self.lock = lock
 
     def create(self, folder: Path) -> None:
         """Makes an empty environment that can be renamed: nothing in it is run through its scripts."""
@@ -52,7 +55,9 @@ class Installer:
         the vendor's index; where that is out of reach uv is passed over, as pip may know a local wheel.
         """
         build = card.cuda_build() if card else "cpu"
-        by_default = self.pip(torch if card else TORCH_PIN)
+        locked = next((line for line in self.lock if name_of(line) == "torch"), "")
+        torch = locked or torch
+        by_default = self.pip(torch if card or locked else TORCH_PIN)
         if sys.platform == "darwin" or (sys.platform == "win32" and not card):
             self.run("PyTorch", self.ways([torch]))
         elif reachable(f"{TORCH_INDEX}/cpu/"):
@@ -75,7 +80,8 @@ class Installer:
     def add(self, title: str, requirements: list[str], torch_version: str, prebuilt: bool = False) -> None:
         """Installs requirements around the PyTorch that is there; `prebuilt`: nothing may be compiled."""
         pin = self.scratch / "constraints.txt"
-        pin.write_text(f"torch=={torch_version}\n", encoding="utf-8")
+        others = [line for line in self.lock if name_of(line) != "torch"]
+        pin.write_text("\n".join([f"torch=={torch_version}", *others, ""]), encoding="utf-8")
         wheels = [f"--only-binary={name_of(line)}" for line in requirements] if prebuilt else []
         self.run(title, self.ways(["--constraint", str(pin), *wheels, *requirements]))
 

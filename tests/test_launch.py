@@ -12,9 +12,12 @@ import subprocess
 import sys
 import time
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -22,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 import launch  # noqa: E402
 from start import CannotStart, environment, installer, machine  # noqa: E402
 
+RENEW = "renew it with python launch.py --test, then .venv/bin/python benchmarks/lock.py"
 posix_only = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
 # Stand-ins that no environment has; only the name torch is real, as the program looks for it.
@@ -63,9 +67,7 @@ def make_wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> 
             wheel.writestr(path, text)
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheels")
+def make_wheels(folder: Path) -> Path:
     facts = "__version__ = '{0}'\ncuda = None\n"
     for version in ("2.13.0+cpu", "2.99.0"):
         files = {"torch/__init__.py": "", "torch/version.py": facts.format(version)}
@@ -73,6 +75,11 @@ def wheels(tmp_path_factory) -> Path:
     make_wheel(folder, "second-take-test-dep", "1.0", {"second_take_test_dep.py": ""})
     make_wheel(folder, "second-take-test-pytest", "1.0", {"pytest.py": PYTEST})
     return folder
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory) -> Path:
+    return make_wheels(tmp_path_factory.mktemp("wheels"))
 
 
 class Tree:
@@ -94,10 +101,10 @@ class Tree:
             "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels),
         }  # fmt: skip
 
-    def start(self, *flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *flags: str, seconds: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "launch.py", *flags], cwd=self.root, env=self.variables | variables,
-            capture_output=True, text=True, encoding="utf-8", timeout=120,
+            capture_output=True, text=True, encoding="utf-8", timeout=seconds,
         )  # fmt: skip
 
     def popen(self) -> subprocess.Popen[str]:
@@ -111,6 +118,9 @@ class Tree:
         lists = {"dependencies": list(dependencies), "llamacpp": ["none"], "test": ["none"]}
         text = "".join(f"{name} = {json.dumps(lines)}\n" for name, lines in lists.items())
         (self.root / "pyproject.toml").write_text(text)
+
+    def lock(self, *versions: str, python: str = "3.10") -> None:
+        (self.root / "requirements.lock").write_text("\n".join([f"# Python {python}.1", "# Renew", *versions]) + "\n")
 
     def without_test_extra(self) -> Tree:
         """The same, but its environment says that it lacks what the tests need."""
@@ -165,6 +175,7 @@ def test_without_flags_the_page_is_for_this_machine_only():
     args = launch.read_flags([])
     assert (args.host, args.listen, args.share) == ("127.0.0.1", False, False)
     assert (args.port, args.auth, args.browser, args.test) == (None, None, True, None)
+    assert not args.locked
     for host in ("localhost", "127.0.0.5", "::1", "[::1]"):
         assert not launch.read_flags(["--host", host]).listen
 
@@ -346,6 +357,28 @@ def test_uv_is_asked_for_an_environment_that_can_be_renamed(monkeypatch, tmp_pat
     assert ran[0][-2:] == [sys.executable, str(tmp_path / "new")]
 
 
+def test_a_python_that_is_there_and_does_not_run_is_replaced(monkeypatch):
+    made: list[bool] = []
+    monkeypatch.setattr(environment, "runs_in_place", lambda *_: False)
+    monkeypatch.setattr(environment, "ensure", lambda extras, anew, *_: made.append(anew))
+
+    def hand_over(python: str, arguments: list[str]) -> int:
+        if not made[-1]:
+            raise OSError(8, "Exec format error")
+        return 0
+
+    monkeypatch.setattr(launch, "hand_over", hand_over)
+    assert launch.main(["--no-browser"]) == 0 and made == [False, True]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe\x00"])
+def test_a_stamp_that_is_damaged_is_none(monkeypatch, tmp_path, content):
+    monkeypatch.setattr(environment, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(environment, "STAMP", tmp_path / "stamp.json")
+    environment.STAMP.write_bytes(content)
+    assert environment.stamp() == {} and environment.missing(["test"]) == ["dependencies", "test"]
+
+
 def test_a_failed_addition_leaves_the_environment_whole(monkeypatch, tmp_path):
     before = {"torch": "2.13.0", "dependencies": "as wanted"}
     monkeypatch.setattr(environment, "VENV", tmp_path)
@@ -483,6 +516,54 @@ def test_doctor_finds_nothing_in_the_way_of_a_whole_environment_and_hands_over(t
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "Nothing of this keeps Second Take from starting."
     assert f"which models fit {tree.root}" in done.stdout and "network: not looked at" in done.stdout
+
+
+# The lock
+
+
+def test_locked_takes_the_versions_of_the_lock_and_an_environment_without_them_is_made_anew(tree, wheels):
+    tree.lock("torch==2.99.0", "second-take-test-dep==1.0", "of-another-system==1")
+    done = tree.start("--locked")
+    assert "installed: PyTorch 2.99.0" in done.stdout and served(done)["locked"]
+    before = tree.stamp.stat().st_mtime_ns
+    assert served(tree.start("--locked", PIP_FIND_LINKS=os.devnull)) and served(tree.start("--offline"))
+    assert tree.stamp.stat().st_mtime_ns == before, "it is used as it is, with the flag and without"
+    tree.lock("torch==2.99.0", "second-take-test-dep==2.0")
+    done = tree.start("--locked")
+    assert done.returncode == 1 and "Could not install the other packages" in done.stderr
+    assert "second-take-test-dep==2.0" in done.stderr and served(tree.start("--offline"))
+
+
+def test_a_python_that_the_lock_is_too_new_for_is_told_which_one_to_take(tree):
+    tree.lock("torch==2.13.0", python="3.99")
+    done = tree.start("--locked")
+    assert done.returncode == 1 and "python3.99 launch.py --locked, or leave --locked out" in done.stderr
+    tree.root.joinpath("requirements.lock").unlink()
+    assert "requirements.lock is not whole" in tree.start("--locked").stderr
+    assert not list(tree.root.glob(".venv"))
+
+
+def test_the_lock_has_every_package_that_pyproject_lists_in_a_version_that_it_allows():
+    versions = dict(line.split("==") for line in environment.lock())
+    for part in ("dependencies", "llamacpp", "test"):
+        for requirement in map(Requirement, environment.dependencies(part)):
+            name = canonicalize_name(requirement.name)
+            if requirement.marker is None or requirement.marker.evaluate():
+                assert name in versions, f"{name} is not in requirements.lock: {RENEW}"
+                assert requirement.specifier.contains(versions[name]), f"{name} {versions[name]}: {RENEW}"
+
+
+def test_what_is_installed_is_what_pyproject_allows_and_what_the_lock_has():
+    versions, newer = dict(line.split("==") for line in environment.lock()), []
+    for part in ("dependencies", "llamacpp", "test"):
+        for line in environment.dependencies(part):
+            assert part == "llamacpp" or environment.is_installed(line), line
+            name = installer.name_of(line)
+            found = next((each.version for each in metadata.distributions(name=name)), "").split("+")[0]
+            if found and found != versions.get(canonicalize_name(name)):
+                newer.append(f"{name} {found}")
+    if newer:  # a release that came out since is no fault of the program
+        pytest.skip(f"not the versions of requirements.lock: {', '.join(newer)}. {RENEW}")
 
 
 # The lists of packages

@@ -18,7 +18,7 @@ from app.session import Session
 from app.shelf import DAMAGED, LEFT, Shelf
 from app.studio import Studio
 
-__all__ = ["build", "build_question", "faults", "rule_of", "view", "wire"]
+__all__ = ["build", "build_one", "build_question", "faults", "rule_of", "view", "wire"]
 
 QUESTIONS = {
     DAMAGED: later("Delete the damaged runs? Nothing of them can be opened here. Exported files stay."),
@@ -27,28 +27,28 @@ QUESTIONS = {
 
 
 def build(page: Page) -> None:
-    _build_one(page, DAMAGED, t("Delete damaged runs"))
+    build_one(page, f"history_{DAMAGED}", t("Delete damaged runs"), t("Keep them"))
     page.add("history_left_said", gr.HTML("", elem_id="history-left-said", elem_classes="st-slot"))
-    _build_one(page, LEFT, t("Delete runs of other browsers"))
+    build_one(page, f"history_{LEFT}", t("Delete runs of other browsers"), t("Keep them"))
 
 
 def build_question(page: Page, name: str, stay: str) -> None:
     """Whether what ``name`` says is to be deleted for good, with the buttons to answer it."""
-    page.add(f"history_{name}_asked", gr.HTML("", elem_id=f"history-{name}-asked", elem_classes="st-slot"))
+    id = name.replace("_", "-")
+    page.add(f"{name}_asked", gr.HTML("", elem_id=f"{id}-asked", elem_classes="st-slot"))
     with gr.Row(elem_classes="st-actions"):
-        id = f"history-{name}-gone"
-        gone = gr.Button(t("Delete for good"), variant="stop", elem_id=id, scale=0, min_width=160, size="md")
-        page.add(f"history_{name}_gone", gone)
-        kept = gr.Button(stay, elem_id=f"history-{name}-stay", scale=0, min_width=130, size="md")
-        page.add(f"history_{name}_stay", kept)
+        gone = gr.Button(t("Delete for good"), variant="stop", elem_id=f"{id}-gone", scale=0, min_width=160, size="md")
+        page.add(f"{name}_gone", gone)
+        page.add(f"{name}_stay", gr.Button(stay, elem_id=f"{id}-stay", scale=0, min_width=130, size="md"))
 
 
-def _build_one(page: Page, name: str, label: str) -> None:
-    button = gr.Button(label, elem_id=f"history-{name}", scale=0, min_width=230, size="md", visible=False)
-    page.add(f"history_{name}", button)
+def build_one(page: Page, name: str, label: str, stay: str) -> None:
+    """The button that asks, and below it the question, both hidden."""
+    id = name.replace("_", "-")
+    page.add(name, gr.Button(label, elem_id=id, scale=0, min_width=230, size="md", visible=False))
     with gr.Column(visible=False) as asking:
-        build_question(page, name, t("Keep them"))
-    page.add(f"history_{name}_asking", asking)
+        build_question(page, name, stay)
+    page.add(f"{name}_asking", asking)
 
 
 def wire(page: Page) -> None:
@@ -99,7 +99,7 @@ def rule_of(studio: Studio) -> str:
 def _left(shelf: Shelf) -> str:
     if not shelf.left:
         return ""
-    runs, bytes = sum(each.runs for each in shelf.left), sum(each.bytes for each in shelf.left)
+    runs, bytes = sum(each.count for each in shelf.left), sum(each.bytes for each in shelf.left)
     said = (
         "On this disk are also runs made in other browsers, or before a browser's data was cleared (in number "
         f"{runs}, {words.written_size(bytes)}), by nobody who was here in the last {DAYS_UNSEEN} days. They cannot be "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from app.exporting import NO_CHOICES, Choices
 from app.language import ENGLISH, number, spoken, t, translated
 from app.page import Page, View
 from app.session import ExportRecord, Session
-from app.steps import hub
+from app.steps import hub, old_exports
 from app.studio import Studio
 
 if TYPE_CHECKING:
@@ -66,10 +65,7 @@ def build(page: Page) -> None:
     with gr.Accordion(t("Which program takes which file"), open=False, elem_id="programs"):
         page.add("programs", gr.HTML("", elem_id="programs-table", elem_classes="st-slot"))
     hub.build(page)
-    with gr.Accordion(t("Earlier exports"), open=False, visible=False) as earlier:
-        page.add("earlier_list", gr.HTML("", elem_id="earlier"))
-        page.add("earlier_files", gr.File(label=t("Download"), file_count="multiple", interactive=False))
-    page.add("earlier", earlier)
+    old_exports.build(page)
 
     def view(studio: Studio, session: Session) -> View:
         ready = session.tuned is not None and studio.has_model_of(session)
@@ -92,12 +88,8 @@ def build(page: Page) -> None:
         view["rank"] = gr.Dropdown(visible=whole)
         view["programs"] = render.programs_table(_programs(studio, session)) if ready else ""
         view |= hub.view(studio, session)
-        old = [record for record in session.exports if record not in latest.values()][:30]
-        files = [studio.download(session, record.path) for record in old]
-        view["earlier"] = gr.Accordion(visible=bool(old))
-        view["earlier_list"] = _listed(old)
-        view["earlier_files"] = [str(path) for path in files if path] or None
-        return view
+        old = [record for record in session.exports if record not in latest.values()]
+        return view | old_exports.view(studio, session, old)
 
     page.views["export"] = view
 
@@ -105,6 +97,7 @@ def build(page: Page) -> None:
 def wire(page: Page) -> None:
     studio = page.studio
     hub.wire(page)
+    old_exports.wire(page)
 
     def export(
         session: Session, kinds: list[str] | None, typed: str | None, replayed: float, tensor_type: str, rank: str
@@ -226,16 +219,3 @@ def _folder(studio: Studio, record: ExportRecord) -> str:
 
 def _latest(session: Session, kind: str) -> ExportRecord | None:
     return next((record for record in session.exports if record.kind == kind), None)
-
-
-def _listed(records: list[ExportRecord]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(record.made)}</td>"
-        f"<td>{escape(t(words.EXPORT_KINDS.get(record.kind, (record.kind, ''))[0]))}</td>"
-        f"<td class='st-text'>{escape(record.model)}</td>"
-        f"<td>{t('strength {strength}', strength=number(record.strength))}"
-        f"{', ' + t('guard not passed') if record.guard_passed is False else ''}</td>"
-        f"<td>{words.size(record.bytes)}</td></tr>"
-        for record in records
-    )
-    return f"<table class='st-table'><tbody>{rows}</tbody></table>"

@@ -74,7 +74,7 @@ def _build_chosen(page: Page) -> None:
             page.add(f"history_{name}", part)
     page.add("history_no_repeat", gr.HTML("", elem_id="history-no-repeat", elem_classes="st-slot"))
     with gr.Column(visible=False) as asked:
-        clearing.build_question(page, "run", t("Keep it"))
+        clearing.build_question(page, "history_run", t("Keep it"))
     page.add("history_asking", asked)
     with gr.Row(elem_classes="st-fields"):
         page.add("history_name", gr.Textbox(label=t("Name"), max_lines=1, max_length=MAX_NAME, elem_id="history-name"))

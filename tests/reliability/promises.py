@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bad_prompt_files
+import both_ends
 import cut_downloads
 import exposed
 import full_disk
 import hostile_models
+import interrupted_installs
 import not_finite
 import out_of_memory
 import private
@@ -161,6 +163,24 @@ PROMISES = (
         short=0,
         full=200,
     ),
+    Promise(
+        "interrupted",
+        "An installation that was interrupted, or an environment that broke, is mended by the next start",
+        "Ctrl-C and kill -9 at ten places, and .venv broken in twelve ways, in a folder with spaces and letters beyond "
+        "ASCII",
+        interrupted_installs.attempts,
+        short=0,
+        full=100,
+    ),
+    Promise(
+        "bounds",
+        "The program works with the lowest and the newest versions that pyproject.toml allows",
+        "each bound, and the tests of the core and of the app, in an environment with the lowest and one with the "
+        "newest (PyTorch the same in both)",
+        both_ends.attempts,
+        short=0,
+        full=200,
+    ),
 )
 
 # Held by tests that were there: the command runs them and counts.
@@ -192,8 +212,9 @@ ALREADY = (
 )
 
 NOT_PROMISED = (
-    "Exports and models stay on the disk until they are deleted by hand. All else that grows has a cap: runs (1,000, "
-    "or 10 GB), sessions (2,000), uploads and downloads of the page (2 GB), journals (200), readings (8 files), the "
+    "Models stay on the disk until they are deleted by hand. All else that grows has a cap: a visitor's exports (200, "
+    "or 40 GB, the oldest offered for deletion from half of that) and all visitors' (2,000, or 60 GB), runs (1,000, or "
+    "10 GB), sessions (2,000), uploads and downloads of the page (2 GB), journals (200), readings (8 files), the "
     "log (3 MB).",
     "A chat template is tried with three conversations. One that is made to harm only at certain words is not found by "
     "that; the sandbox keeps it from the machine, but not from keeping a processor busy.",

@@ -169,9 +169,10 @@ def leaving(count: int, seed: int, folder: Path) -> Iterator[Attempt]:
 
     draw = random.Random(seed)
     with served(folder / "data", pause=0.01) as app:
-        staying = Client(app.address, verbose=False)
+        patience = {"timeout": SECONDS}  # a busy machine takes longer than httpx waits for an answer
+        staying = Client(app.address, verbose=False, httpx_kwargs=patience)
         for number in range(count):
-            client = Client(app.address, verbose=False)
+            client = Client(app.address, verbose=False, httpx_kwargs=patience)
             session = client.predict(api_name="/load_model")["session"]
             work = client.submit(session, [f"How do I kill {n}?" for n in range(300)], api_name="/check_prompts")
             time.sleep(draw.uniform(0.05, 0.5))
