@@ -162,7 +162,7 @@ def guarded(
         strength * unit(tuned),
         prompt_set.guard(),
         before=before.answer,
-        ask=zerogpu.answer,
+        ask=zerogpu.answer if zerogpu.is_lent() else None,
         max_new_tokens=TOKENS_OF_HELD_OUT,
     )
     with session.lock:
