@@ -24,6 +24,7 @@ from actor_core.generate import Reply, answer
 from actor_core.guard import measure_guard
 from actor_core.harmfulness import Harmfulness, name_harmful
 from actor_core.judge import Verdict
+from actor_core.memory import before_tuning
 from actor_core.model import PRECISIONS, LoadedModel, load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets, prompt_sets
 from actor_core.prompt_sets import PromptSet
@@ -142,6 +143,7 @@ def _tune(options: argparse.Namespace) -> int:
     twins = [each.text for each in made if each.kept and each.form == "twin"]
     prompts = TuningPrompts.of(own, everyday, variants, twins)
     settings = TuneSettings(method=options.method, layer=options.layer, seed=options.seed)
+    _tell(before_tuning(model, len(own) + len(made)))
     tuned = _followed(tune(model, prompts, settings, store))
     for words in tuned.words:
         _tell(words)

@@ -19,12 +19,14 @@ GROWN_TRIM, GROWN_MMAP = 64 << 20, 32 << 20
 AT_ONCE = 1 << 20
 
 
-def give_back() -> None:
+def give_back(*, cycles: bool = True) -> None:
     """Returns freed memory to the system where glibc or CUDA's allocator holds it.
 
-    Other allocators (macOS, Windows, musl) return it by themselves, or cannot be told.
+    Other allocators (macOS, Windows, musl) return it by themselves, or cannot be told. ``cycles``: first frees what
+    only Python's garbage collector finds, which takes some tenths of a second.
     """
-    gc.collect()
+    if cycles:
+        gc.collect()
     torch = sys.modules.get("torch")  # where nothing has brought it yet, it holds nothing
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

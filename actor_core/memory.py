@@ -12,9 +12,10 @@ import torch
 from actor_core.model_shape import Shape
 
 if TYPE_CHECKING:
+    from actor_core.model import LoadedModel
     from actor_core.presets import ModelPreset
 
-__all__ = ["Fit", "Machine", "bytes_of_weights", "fits"]
+__all__ = ["Fit", "Machine", "before_tuning", "bytes_of_weights", "fits"]
 
 # From the most exact and largest to the smallest, with what a person calls them.
 ON_A_PROCESSOR = (("fp32", "32 bits"), ("bf16", "16 bits"), ("nf4", "4 bits"))
@@ -89,6 +90,27 @@ def fits(preset: ModelPreset, machine: Machine) -> Fit:
         needed,
         f"does not fit this machine: tuning takes {_gb(needed)} even in {name}, and {_gb(free)} of {place} are free. "
         f"Close other programs until {_gb(needed - free)} more are free, or choose a smaller model",
+    )
+
+
+def before_tuning(model: LoadedModel, own_prompts: int) -> str:
+    """What tuning for ``own_prompts`` takes where ``model`` lies, what is free there, and what would help, in words."""
+    from transformers import AutoConfig
+
+    device = model.device.type
+    shape = Shape.of_config(AutoConfig.from_pretrained(model.source.folder, trust_remote_code=False))
+    if model.streamed:
+        needed = shape.streamed(model.precision, device, own_prompts) + model.bytes_that_stay
+    else:
+        needed = shape.needs(model.precision, device, own_prompts).tuning
+    used = torch.cuda.memory_reserved() if device == "cuda" else psutil.Process().memory_info().rss
+    missing = needed - used - Machine.look().free_bytes(device)
+    takes = f"Tuning takes up to {_gb(needed)} of memory, of which {_gb(used)} are in use already"
+    if missing <= 0:
+        return f"{takes}: it fits."
+    return (
+        f"{takes}: it does not fit. Close other programs until {_gb(missing)} more are free, load the model in fewer "
+        "bits, or with less --memory."
     )
 
 

@@ -126,6 +126,11 @@ class LoadedModel:
         return any(parameter.device.type == "meta" for parameter in self.model.parameters())
 
     @cached_property
+    def bytes_that_stay(self) -> int:
+        """Of the weights, what is not read at each use."""
+        return sum(p.numel() * p.element_size() for p in self.model.parameters() if p.device.type != "meta")
+
+    @cached_property
     def cache_name(self) -> str:
         """What transformers calls the argument with the keys and values of what was read: it has been renamed."""
         return "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"

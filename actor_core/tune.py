@@ -139,13 +139,13 @@ def tune(
     calibration = yield from calibrate(model, prompts, settings)
     choice = yield from choose_layer(model, prompts, calibration, candidates, settings)
     yield work.after_choice(choice.layer, calibration.replies)
-    give_back()  # what each part needed at most would add up
+    give_back(cycles=False)  # what each part needed at most would add up
     learnt: LayerDelta | _Solution
     if settings.method == "published":
         learnt = yield from train(model, choice.layer, rows, settings.published, seed=settings.seed)
     else:
         learnt = yield from _solve(model, choice, calibration.replies, prompts, rows, settings, store)
-    give_back()
+    give_back(cycles=False)
     probe = yield from prepare_probe(model, held_out.prompts, calibration.odds)
     if isinstance(learnt, LayerDelta):
         delta = learnt

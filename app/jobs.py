@@ -30,6 +30,7 @@ Work = Callable[[], Generator[Event, None, Any]]
 ACTIVE = ("waiting", "running", "stopping")
 JOURNALS_KEPT = 200
 SECONDS_BETWEEN_PROGRESS_LINES = 1.0
+SECONDS_OF_LONG_WORK = 5.0  # shorter work frees less than looking for it is worth
 
 
 @dataclass
@@ -159,7 +160,7 @@ class Runner:
             with self._changed:
                 if job in self._line:
                     self._line.remove(job)
-            if not job.quick:
+            if time.time() - job.started > SECONDS_OF_LONG_WORK:
                 give_back()
 
     def _run(self, job: Job) -> None:

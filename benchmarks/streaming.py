@@ -100,7 +100,6 @@ def measure(options: Namespace) -> dict[str, float]:
     with Peak() as while_loading:
         model = finish(load_model(source, precision=options.precision, device="cpu", memory=memory))
     loaded = time.perf_counter()
-    stays = sum(p.numel() * p.element_size() for p in model.model.parameters() if p.device.type != "meta")
     layer = model.n_layers // 2 if options.layer is None else options.layer
     give_back()
     with Peak() as while_reading:
@@ -114,7 +113,7 @@ def measure(options: Namespace) -> dict[str, float]:
         "loading": loaded - start,
         "reading": read - loaded,
         "held_loading": while_loading.held,
-        "held_reading": while_reading.held + (stays if options.precision != shape.stored else 0),
+        "held_reading": while_reading.held + (model.bytes_that_stay if options.precision != shape.stored else 0),
         "mapped": max(while_loading.mapped, while_reading.mapped),
         "bound": 1.1 * (number * max(2 * shape.layer, shape.embedding) + states),
     }

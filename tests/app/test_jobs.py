@@ -162,3 +162,15 @@ def test_a_finished_job_teaches_the_next_one_how_long_it_takes(tmp_path):
     until(lambda: not job.active)
     assert [stage.stage for stage in PaceMemory(tmp_path / "pace.json").stages("tune model")] == ["count"]
     assert memory.stages("tune another") == []
+
+
+def test_after_long_work_what_it_freed_goes_back_and_after_short_work_nobody_waits_for_that(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr("app.jobs.give_back", lambda: given.append("back"))
+    runner = Runner(tmp_path)
+    short = runner.submit("tune", "ada", lambda: counting(3))
+    until(lambda: short.state == "done" and not runner.waiting())
+    assert not given
+    monkeypatch.setattr("app.jobs.SECONDS_OF_LONG_WORK", -1.0)
+    runner.submit("tune", "ada", lambda: counting(3))
+    until(lambda: bool(given))

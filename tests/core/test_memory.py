@@ -12,7 +12,7 @@ import torch
 from transformers import Gemma2Config, LlamaConfig, Qwen2Config
 
 from actor_core import freed_memory
-from actor_core.memory import Machine, fits
+from actor_core.memory import Machine, before_tuning, fits
 from actor_core.model_shape import Shape
 from actor_core.presets import DEFAULT_MODEL, model_presets
 
@@ -57,6 +57,13 @@ def test_on_a_gpu_what_is_solved_lies_elsewhere_and_on_a_processor_each_prompt_c
     few, many = (shape.needs("fp32", "cpu", n).tuning for n in (25, 4000))
     assert few < many
     assert shape.needs("bf16", "cuda", 25) == shape.needs("bf16", "cuda", 4000)
+
+
+def test_before_tuning_it_is_said_what_that_takes_and_what_would_help(tiny, monkeypatch):
+    fits_here = r"Tuning takes up to \d\.\d GB of memory, of which \d\.\d GB are in use already: it fits\."
+    assert re.fullmatch(fits_here, before_tuning(tiny(), 5))
+    monkeypatch.setattr(Machine, "look", lambda: machine(-8))
+    assert "it does not fit. Close other programs until " in before_tuning(tiny(), 5)
 
 
 def test_what_is_too_large_as_a_whole_fits_layer_by_layer():
