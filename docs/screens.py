@@ -1,6 +1,6 @@
 """Writes the pictures of docs/screens/ and docs/compare.png: the real page through all five steps.
 
-    python docs/screens.py            with the real default model and the example prompts; 15 minutes without a GPU
+    python docs/screens.py            with the real default model and the example prompts; 25 minutes without a GPU
     python docs/screens.py --quick    with stand-ins for the model, in a minute: for trying this script
 
 Each screen is taken at three widths, light and dark. Needs Chromium, as the browser tests do. The export itself is
@@ -115,6 +115,11 @@ def visit(page: Any, screens: Screens, beside: Path) -> None:  # noqa: ANN401
     page.wait_for_selector("#refused-summary h3", timeout=LONG)
     page.locator("#prompts-job .st-job").wait_for(state="detached")
     screens.take("2-prompts-checked")
+    page.get_by_role("button", name="Only a few prompts?").click()
+    page.locator("#variants-go:enabled").click()
+    page.wait_for_selector("#variants tr[data-id]", timeout=LONG)
+    page.locator("#variants-job .st-job").wait_for(state="detached", timeout=LONG)
+    screens.take("2-prompts-more")
     page.locator("#prompts-next").click()
 
     page.locator("#tune-go").click()
@@ -132,6 +137,13 @@ def visit(page: Any, screens: Screens, beside: Path) -> None:  # noqa: ANN401
     page.get_by_role("button", name="What more or less strength gains and costs").click()
     page.wait_for_timeout(1000)  # it opens with a movement
     screens.take("4-compare-why")
+    page.get_by_role("button", name="What more or less strength gains and costs").click()
+    page.get_by_role("button", name="Does it hold in other words").click()
+    page.locator("#steadiness-go:enabled").click()
+    page.wait_for_selector("#steadiness-job .st-job")
+    page.locator("#steadiness-job .st-job").wait_for(state="detached", timeout=LONG)
+    page.locator("#sets").get_by_role("tab", name="Try any prompt").click()  # the lists are long, and stand above it
+    screens.take("4-compare-other-words")
     page.locator("#sets").get_by_role("tab", name=re.compile("^Harmful")).click()
     page.wait_for_selector("#set-harmful tbody tr")
     page.locator("#compare-next").click()

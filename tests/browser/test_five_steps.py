@@ -61,7 +61,7 @@ def test_the_page_says_what_to_do_first(page):
     assert page.title() == "Second Take"
     assert page.get_by_role("heading", name="Second Take").is_visible()
     assert "fits" in page.locator("#preset input").input_value()
-    assert page.locator("#model-go").is_enabled()
+    page.wait_for_selector("#model-go:enabled")  # once the page knows its visitor
     assert page.locator("#model-next").is_disabled()
     phone_fits(page)
 
@@ -140,7 +140,7 @@ def test_tuning_shows_its_progress_and_can_be_stopped(page):
     page.locator("#tune-stop").click()
     page.wait_for_selector("#tune-notice .st-notice", timeout=60_000)
     assert "Stopped" in page.inner_text("#tune-notice")
-    assert page.locator("#tune-go").is_enabled()
+    page.wait_for_selector("#tune-go:enabled")
 
 
 def test_tuning_ends_with_a_plot_and_words(page):

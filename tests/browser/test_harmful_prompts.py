@@ -47,7 +47,7 @@ def test_it_is_named_first_in_plain_words_and_left_out(page):
     assert not repaired(page)
     assert "This is a guess" in page.inner_text("#looks-harmful")
     assert page.locator(".st-harmful").count() == 1, "the other refused one is not named"
-    assert page.locator("#prompts-next").is_enabled()
+    page.wait_for_selector("#prompts-next:enabled")
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -69,7 +69,7 @@ def page(chromium, quick_server):
 def test_it_is_offered_once_it_is_known_what_is_refused_and_next_stays_open(page):
     assert not page.locator("#variants-step").is_visible()
     checked(page)
-    assert page.locator("#prompts-next").is_enabled()
+    page.wait_for_selector("#prompts-next:enabled")
     unfolded(page)
     assert "None is used before you press Tune" in page.inner_text("#variants-step")
     assert page.locator("#variants tr").count() == 0
