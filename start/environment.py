@@ -127,6 +127,7 @@ def is_installed(requirement: str) -> bool:
 def ensure(extras: list[str], anew: bool, offline: bool, locked: bool = False) -> None:
     """Makes or completes `.venv` if it is not whole. Of several starts one works, the others wait for it."""
     if not (anew or missing(extras, locked)):
+        tidy_up()
         return
     if offline:
         raise CannotStart("Packages are missing, and --offline forbids loading them: start once without it.")
@@ -252,6 +253,16 @@ def workbench() -> Iterator[Path]:
             yield bench
         finally:
             shutil.rmtree(bench, ignore_errors=True)
+
+
+def tidy_up() -> None:
+    """Clears what a start that was ended too soon left on the workbench; nothing while another one works there."""
+    leftovers = list(WORKSHOP.glob("start-*"))
+    with contextlib.suppress(OSError):
+        if leftovers:
+            with open(WORKSHOP / "lock", "a") as lock:
+                for leftover in leftovers if try_lock(lock.fileno()) else []:
+                    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def try_lock(descriptor: int) -> bool:

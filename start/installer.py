@@ -4,10 +4,12 @@ It decides which build of PyTorch this machine gets. It does not know where the 
 when one is out of date.
 """
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -115,6 +117,7 @@ class Installer:
             process = subprocess.Popen(
                 command, env={**settings(), "TMPDIR": str(self.scratch)}, encoding="utf-8", errors="replace",
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=os.name == "posix",
             )  # fmt: skip
             assert process.stdout
             try:
@@ -124,9 +127,18 @@ class Installer:
                         show(f"  {title}: {line.strip()}")
                 return process.wait() == 0
             except BaseException:  # Ctrl-C: leave no installer behind
-                process.terminate()
-                process.wait()
+                stop(process)
                 raise
+
+
+def stop(process: "subprocess.Popen[str]") -> None:
+    """Ends it with all that it started: venv starts ensurepip, and that starts pip."""
+    if sys.platform == "win32":
+        process.terminate()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
 
 
 def name_of(requirement: str) -> str:

@@ -28,7 +28,7 @@ def attempts(count: int, seed: int, folder: Path) -> Iterator[Attempt]:
     folder.mkdir(parents=True, exist_ok=True)
     wheels = make_wheels(folder)
     whole = Tree(folder / "whole" / FOLDER, wheels)
-    fault = _fault(_start(whole), whole)
+    fault = _fault(whole.start(), whole)
     yield Attempt("a start that nothing disturbs", fault)
     tried = [(name, by) for name in PLACES for by in (signal.SIGINT, signal.SIGKILL)]
     cases: list[tuple[str, Callable[[Path], str]]] = [
@@ -72,11 +72,7 @@ def _interrupted(tree: Tree, name: str, by: signal.Signals) -> str:
             return f"it ended with {process.returncode} instead of 130"
         if (tree.root / ".venv").exists():
             return "a .venv is there that is not whole"
-    return _fault(_start(tree), tree)
-
-
-def _start(tree: Tree, *flags: str) -> subprocess.CompletedProcess[str]:
-    return tree.start(*flags, seconds=SECONDS)
+    return _fault(tree.start(), tree)
 
 
 def _fault(done: subprocess.CompletedProcess[str], tree: Tree) -> str:
@@ -91,8 +87,8 @@ def _fault(done: subprocess.CompletedProcess[str], tree: Tree) -> str:
 
 def _broken(tree: Tree, spoil: Callable[[Tree], None]) -> str:
     spoil(tree)
-    fault = _fault(_start(tree), tree)
-    return fault or _fault(_start(tree, "--offline"), tree)
+    fault = _fault(tree.start(), tree)
+    return fault or _fault(tree.start("--offline"), tree)
 
 
 def _empty(tree: Tree) -> None:
