@@ -4,7 +4,8 @@ The files follow the method's own steps:
 
     presets, prompt_sets, prompts   models and prompts that ship with the program; a user's own
     fetch, weights/                 weights on the disk, checked
-    memory, model_shape, model      what fits this machine; what a model needs; a model in memory
+    memory, model_shape             what fits this machine; what a model needs
+    model, loading                  a model in memory, and how it gets there
     layer_by_layer, freed_memory    one that is larger than memory; what was freed goes back
     generate, judge, coherence      replies and their verdicts
     refusal_odds                    the fast verdict, from the first token

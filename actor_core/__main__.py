@@ -24,8 +24,9 @@ from actor_core.generate import Reply, answer
 from actor_core.guard import measure_guard
 from actor_core.harmfulness import Harmfulness, name_harmful
 from actor_core.judge import Verdict
+from actor_core.loading import PRECISIONS, load_model
 from actor_core.memory import before_tuning
-from actor_core.model import PRECISIONS, LoadedModel, load_model
+from actor_core.model import LoadedModel
 from actor_core.presets import DEFAULT_MODEL, model_presets, prompt_sets
 from actor_core.prompt_sets import PromptSet
 from actor_core.prompts import read_prompts

@@ -24,6 +24,7 @@ __all__ = [
     "OutOfMemory",
     "PresetError",
     "PromptError",
+    "first_line",
     "is_out_of_memory",
 ]
 
@@ -80,3 +81,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
+def first_line(fault: BaseException) -> str:
+    """What ``fault`` says, in one line of at most 300 characters; its kind where it says nothing."""
+    return (str(fault).strip() or type(fault).__name__).splitlines()[0][:300]

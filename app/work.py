@@ -122,7 +122,7 @@ def load(
     ``release()`` is called once the weights are there: two models rarely fit at once.
     """
     from actor_core.fetch import fetch, local_model
-    from actor_core.model import load_model
+    from actor_core.loading import load_model
 
     if request.typed:
         source = yield from local_model(request.typed, data_dir, offline=offline)

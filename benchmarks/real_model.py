@@ -19,7 +19,8 @@ from actor_core.events import Event, finish  # noqa: E402
 from actor_core.fetch import default_data_dir, fetch  # noqa: E402
 from actor_core.generate import answer  # noqa: E402
 from actor_core.judge import Verdict  # noqa: E402
-from actor_core.model import LoadedModel, load_model  # noqa: E402
+from actor_core.loading import load_model  # noqa: E402
+from actor_core.model import LoadedModel  # noqa: E402
 from actor_core.presets import DEFAULT_MODEL, PromptSet, PromptSplit, model_presets, prompt_sets  # noqa: E402
 from actor_core.tune import TuningPrompts  # noqa: E402
 

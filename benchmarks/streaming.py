@@ -30,7 +30,8 @@ from safetensors.torch import save_file
 from actor_core.activations import read_activations
 from actor_core.fetch import fetch
 from actor_core.freed_memory import give_back
-from actor_core.model import DTYPES, load_model
+from actor_core.loading import load_model
+from actor_core.model import DTYPES
 from actor_core.model_shape import BYTES_PER_WEIGHT, Shape
 from actor_core.presets import model_presets, prompt_sets
 from actor_core.weights.model_home import FetchedModel

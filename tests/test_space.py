@@ -166,7 +166,7 @@ def test_only_what_git_tracks_comes_into_a_space(checkout, tmp_path):
         (lambda root: (root / "LICENSE").unlink(), "LICENSE is missing"),
         (lambda root: (root / "docs" / "compare.png").unlink(), "README.md shows docs/compare.png"),
         (lambda root: (root / ".gitignore").write_text("presets/\n"), "is tracked by git and ignored"),
-        (lambda root: _change(root, "README.md", "sdk_version: 6", "sdk_version: 5"), "asks for gradio<7,>=6.0"),
+        (lambda root: _change(root, "README.md", "sdk_version: 6", "sdk_version: 5"), "asks for gradio<7,>=6"),
         (lambda root: _change(root, "README.md", "sdk: gradio", "sdk: static"), "it must be gradio"),
         (lambda root: _change(root, "README.md", "app_file: launch.py", "app_file: app.py"), "'app.py', which is none"),
         (lambda root: _change(root, "README.md", '"3.11"', "3.1"), "python_version is '3.1'"),

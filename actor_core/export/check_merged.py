@@ -18,8 +18,9 @@ from actor_core.export.compare import Checked, last_logits
 from actor_core.export.merged import merged_matrices, stored_tensor
 from actor_core.export.replay import asked_again, with_replay
 from actor_core.export.request import Request
+from actor_core.loading import load_model
 from actor_core.memory import Machine, bytes_of_weights
-from actor_core.model import DTYPES, load_model
+from actor_core.model import DTYPES
 from actor_core.model_shape import BYTES_PER_WEIGHT
 from actor_core.weights.model_home import FetchedModel
 from actor_core.weights.whole_files import in_words

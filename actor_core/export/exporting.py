@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actor_core.delta import LayerDelta
+from actor_core.errors import first_line
 from actor_core.events import Event, Progress
 from actor_core.export import words
 from actor_core.export.adapter import at_strength
@@ -139,5 +140,5 @@ def _checked(plan: Plan, path: Path) -> Generator[Event, None, Checked]:
     try:
         return (yield from plan.check(path))
     except Exception as error:  # whatever another program's code raises is a check that failed
-        reason = str(error).strip().splitlines()[0][:400] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         return Checked(False, f"Loading it again ended in a fault: {reason}")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actor_core.errors import ModelError
+from actor_core.errors import ModelError, first_line
 from actor_core.events import Progress
 from actor_core.weights.transfer import SourceFailed, Transfer
 from actor_core.weights.whole_files import sync
@@ -122,7 +122,7 @@ def listing(repo: str, revision: str | None) -> HubListing:
     except RevisionNotFoundError as fault:
         raise SourceFailed(f"{repo} has no revision {revision}: look at {page}/commits") from fault
     except Exception as fault:
-        raise SourceFailed(f"{host()} did not list {repo}: {_first_line(fault)}") from fault
+        raise SourceFailed(f"{host()} did not list {repo}: {first_line(fault)}") from fault
     if not re.fullmatch("[0-9a-f]{40}", str(about.sha)):
         raise SourceFailed(f"{host()} names no commit of {repo}")
     files = tuple(
@@ -222,17 +222,13 @@ def _chunks(url: str, start: int) -> Iterator[tuple[int, bytes]]:
     except HfHubHTTPError as fault:
         # 408 and 429 are a server that is busy: they pass, as its own faults do.
         if fault.response.status_code < 500 and fault.response.status_code not in (408, 429):
-            raise SourceFailed(f"{host()} refused: {_first_line(fault)}") from fault
-        raise ConnectionError(f"{host()} failed: {_first_line(fault)}") from fault
+            raise SourceFailed(f"{host()} refused: {first_line(fault)}") from fault
+        raise ConnectionError(f"{host()} failed: {first_line(fault)}") from fault
     except Exception as fault:
-        raise ConnectionError(f"{host()} broke off: {_first_line(fault)}") from fault
+        raise ConnectionError(f"{host()} broke off: {first_line(fault)}") from fault
 
 
 def _access(page: str) -> str:
     return (
         f"access is granted by its owners only: ask for it at {page}, then log in here with 'hf auth login'"
     )
-
-
-def _first_line(fault: BaseException) -> str:
-    return (str(fault).strip() or type(fault).__name__).splitlines()[0][:200]

@@ -10,11 +10,12 @@ import pytest
 import torch
 from tiny_models import PROMPTS, Source, logits, tiny_folder, tiny_tokenizer
 
-from actor_core import model as module
+from actor_core import loading as module
 from actor_core.errors import ModelError, OutOfMemory
 from actor_core.events import finish
+from actor_core.loading import load_model
 from actor_core.memory import Machine
-from actor_core.model import linear_weight, load_model
+from actor_core.model import decoder_layers, linear_weight
 
 GB = 10**9
 
@@ -111,11 +112,11 @@ def test_an_architecture_without_layers_that_can_be_tuned_is_refused(tmp_path):
 
     config = GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=2)
     model = GPT2LMHeadModel(config)
-    assert len(module._decoder_layers(model)) == 2  # GPT-2 keeps `h`, each with an `mlp`
+    assert len(decoder_layers(model)) == 2  # GPT-2 keeps `h`, each with an `mlp`
     for block in model.transformer.h:
         del block.mlp
     with pytest.raises(ModelError, match="no list of 2 decoder layers with an MLP"):
-        module._decoder_layers(model)
+        decoder_layers(model)
 
 
 def test_memory_that_runs_out_while_loading_says_what_to_choose(tmp_path, monkeypatch):

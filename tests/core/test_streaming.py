@@ -26,7 +26,8 @@ from actor_core.events import finish
 from actor_core.generate import answer
 from actor_core.instruction_states import read_instructions
 from actor_core.layer_by_layer import held
-from actor_core.model import LoadedModel, load_model
+from actor_core.loading import load_model
+from actor_core.model import LoadedModel
 from actor_core.model_shape import Shape
 from actor_core.probe import prepare_probe
 from actor_core.prompt_sets import PromptSplit

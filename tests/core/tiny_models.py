@@ -26,7 +26,8 @@ from transformers import (
 
 from actor_core.delta import LayerDelta, LowRank
 from actor_core.events import finish
-from actor_core.model import LoadedModel, load_model
+from actor_core.loading import load_model
+from actor_core.model import LoadedModel
 
 CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "gemma2": Gemma2Config}
 END = 1

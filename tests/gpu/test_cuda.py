@@ -12,7 +12,7 @@ from actor_core.events import finish
 from actor_core.fetch import default_data_dir, fetch
 from actor_core.generate import answer
 from actor_core.judge import Verdict
-from actor_core.model import load_model
+from actor_core.loading import load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets, prompt_sets
 from actor_core.tune import TuneSettings, TuningPrompts, tune
 

@@ -10,7 +10,7 @@ from actor_core.engine import ResidentEngine, engine_for
 from actor_core.events import Said, finish
 from actor_core.fetch import default_data_dir, fetch
 from actor_core.llama.conversation import LlamaEngine
-from actor_core.model import load_model
+from actor_core.loading import load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets
 
 pytestmark = pytest.mark.real

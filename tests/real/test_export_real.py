@@ -11,7 +11,8 @@ from actor_core.export import CHECK_PROMPTS, TENSOR_TYPES, export, open_change
 from actor_core.export.compare import last_logits
 from actor_core.fetch import default_data_dir, fetch
 from actor_core.generate import Reply, answer
-from actor_core.model import LoadedModel, load_model
+from actor_core.loading import load_model
+from actor_core.model import LoadedModel
 from actor_core.presets import DEFAULT_MODEL, model_presets
 
 pytestmark = pytest.mark.real

@@ -10,7 +10,7 @@ from actor_core.evaluate import wilson
 from actor_core.events import finish
 from actor_core.fetch import default_data_dir, fetch
 from actor_core.harmfulness import MOST_FLAGGED, name_harmful
-from actor_core.model import load_model
+from actor_core.loading import load_model
 from actor_core.presets import DEFAULT_MODEL, model_presets, prompt_sets
 from actor_core.readings import ReadingStore
 

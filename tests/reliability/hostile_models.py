@@ -24,7 +24,7 @@ from tiny_models import tiny_folder
 from actor_core.errors import ActorError
 from actor_core.events import finish
 from actor_core.fetch import local_model
-from actor_core.model import load_model
+from actor_core.loading import load_model
 from actor_core.weights.gguf_header import check_header
 from actor_core.weights.model_folder import check_folder
 

@@ -19,13 +19,13 @@ from not_finite import SETTINGS
 from test_tune import HELD_OUT, PROMPTS
 from tiny_models import Source, hooks, loaded, refusing_folder, weights_digest
 
-import actor_core.model
 import actor_core.tune
 from actor_core.events import finish
 from actor_core.export import export
 from actor_core.generate import answer
 from actor_core.guard import measure_guard
-from actor_core.model import LoadedModel, load_model
+from actor_core.loading import load_model
+from actor_core.model import LoadedModel
 from actor_core.tune import tune
 from app.errors import explain
 
