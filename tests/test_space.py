@@ -172,7 +172,7 @@ def test_only_what_git_tracks_comes_into_a_space(checkout, tmp_path):
         (lambda root: _change(root, "README.md", '"3.11"', "3.1"), "python_version is '3.1'"),
         (lambda root: _change(root, "README.md", "short_description: ", "short_description: " + 60 * "x"), "60 char"),
         (lambda root: _change(root, "README.md", "---\ntitle", "title"), "begins with no front matter"),
-        (lambda root: _change(root, "README.md", "  - contribute-repos", "  - manage-repos"), "for ['contribute-repos'] and"),
+        (lambda root: _change(root, "README.md", "  - contribute-repos", "  - manage-repos"), "ask visitors for"),
         (lambda root: _change(root, "requirements.txt", ">=1.31,<3", ">=0.1,<1"), "is not both: change requirements"),
     ],
 )
