@@ -203,6 +203,7 @@ def test_any_prompt_can_be_tried_on_both(page):
     assert page.locator("#turns .st-sides section").count() == 2
     assert page.title() != "broken into"
     page.locator("#compare-next").click()
+    page.wait_for_selector("#export-go:enabled", timeout=120_000)  # once both replies are whole
 
 
 def test_export_measures_the_guard_first_and_holds_back_what_does_not_pass(page):
