@@ -162,7 +162,6 @@ def read_reply_tokens(
     spoken = [reply for reply in replies if len(reply.tokens) > 1]
     ids = [[*model.token_ids(reply.prompt), *reply.tokens[:-1]] for reply in spoken]
     recorder = Recorder(model, layer)
-    done = 0
     batches = list(model.batches_of_ids(ids))
     of_replies = []
     for batch in batches:
@@ -177,12 +176,13 @@ def read_reply_tokens(
         passages = enter(model, [{**batch.inputs(), "use_cache": False} for batch in batches])
         for passed in pass_through(model, passages, range(layer + 1), recording):
             yield Progress("read", round(len(spoken) * (passed + 1) / (layer + 1)), len(spoken))
-        batches = []
-    for place, batch in enumerate(batches):
-        with torch.inference_mode(), model.lock, recording(layer, place), stopped_after(model.layers[layer]):
-            model.model(**batch.inputs(), use_cache=False)
-        done += len(batch.rows)
-        yield Progress("read", done, len(spoken))
+    else:
+        done = 0
+        for place, batch in enumerate(batches):
+            with torch.inference_mode(), model.lock, recording(layer, place), stopped_after(model.layers[layer]):
+                model.model(**batch.inputs(), use_cache=False)
+            done += len(batch.rows)
+            yield Progress("read", done, len(spoken))
     others = torch.cat(recorder.others)
     require_finite(f"The states of layer {layer}", others)
     return others

@@ -21,7 +21,7 @@ from actor_core.generate import answer  # noqa: E402
 from actor_core.judge import Verdict  # noqa: E402
 from actor_core.loading import load_model  # noqa: E402
 from actor_core.model import LoadedModel  # noqa: E402
-from actor_core.presets import DEFAULT_MODEL, PromptSet, PromptSplit, model_presets, prompt_sets  # noqa: E402
+from actor_core.presets import DEFAULT_MODEL, DEFAULT_PROMPT_SET, PromptSet, PromptSplit, model_presets, prompt_sets  # noqa: E402
 from actor_core.tune import TuningPrompts  # noqa: E402
 
 Result = TypeVar("Result")
@@ -59,6 +59,12 @@ def tuning_prompts(own: list[str]) -> TuningPrompts:
     """``own`` with everything that this project's own set gives for training."""
     everyday = next(iter(prompt_sets().values()))
     return TuningPrompts.of(own, everyday)
+
+
+def tuned_on(count: int) -> list[str]:
+    """``count`` different prompts as those of a person: look-alikes of the set, and again with two words more."""
+    own = list(prompt_sets()[DEFAULT_PROMPT_SET].training().pseudo_harmful)[:count]
+    return (own + [f"{prompt} Answer briefly." for prompt in own])[:count]
 
 
 def halved(prompts: TuningPrompts) -> tuple[TuningPrompts, PromptSplit]:

@@ -15,8 +15,6 @@ how reading and solving grow with the prompts and with the layer. What is learnt
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -29,9 +27,9 @@ import psutil
 import torch
 from baselines.answers import lessons
 from baselines.lora import LoraSettings, mean_log_likelihood, trained_adapter
+from peak_memory import PeakMemory, measured_apart
 from real_model import arguments, load, machine, tuning_prompts
 from torch import Tensor, nn
-from tuning_time import PeakMemory
 
 from actor_core.direction import refusal_vector
 from actor_core.events import finish
@@ -205,11 +203,9 @@ def _refusal_vector_now(model: LoadedModel, rows: TrainingRows, layer: int) -> T
 
 
 def _in_a_process(name: str, options: Namespace) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--only", name, "--prompts", str(options.prompts)]
+    command = [__file__, "--only", name, "--prompts", str(options.prompts)]
     command += ["--layer", str(options.layer), "--model", options.model, "--precision", options.precision]
-    command += ["--data-dir", str(options.data_dir), "--seed", str(options.seed)]
-    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-    return dict(json.loads(found))
+    return measured_apart([*command, "--data-dir", str(options.data_dir), "--seed", str(options.seed)])
 
 
 if __name__ == "__main__":

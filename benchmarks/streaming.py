@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
-import threading
 import time
 from argparse import Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psutil
 import torch
+from peak_memory import PeakMemory, measured_apart
 from real_model import arguments, finish, machine
 from safetensors.torch import save_file
 
@@ -66,8 +64,7 @@ def main() -> None:
     for how in (options.only,) if options.only else ("in memory", "streamed"):
         with TemporaryDirectory() as folder:
             place = Path(folder) / "states.pt"
-            command = [sys.executable, "-W", "ignore", *sys.argv, "--only", how, "--here", str(place)]
-            m = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+            m = measured_apart([*sys.argv, "--only", how, "--here", str(place)])
             states[how] = torch.load(place)
         rows.append(
             f"| {how} | {m['loading']:.1f} | {m['reading']:.1f} | {m['held_loading'] / 1e9:.2f} | "
@@ -98,12 +95,12 @@ def measure(options: Namespace) -> dict[str, float]:
     prompts = list(prompt_sets()["everyday"].training().pseudo_harmful)[: options.prompts]
     memory = bytes_of(options.memory) if options.only == "streamed" else None
     start = time.perf_counter()
-    with Peak() as while_loading:
+    with PeakMemory() as while_loading:
         model = finish(load_model(source, precision=options.precision, device="cpu", memory=memory))
     loaded = time.perf_counter()
     layer = model.n_layers // 2 if options.layer is None else options.layer
     give_back()
-    with Peak() as while_reading:
+    with PeakMemory() as while_reading:
         reading = finish(read_activations(model, prompts, [layer]))[layer]
     read = time.perf_counter()
     torch.save(reading.outputs, options.here)
@@ -115,36 +112,9 @@ def measure(options: Namespace) -> dict[str, float]:
         "reading": read - loaded,
         "held_loading": while_loading.held,
         "held_reading": while_reading.held + (model.bytes_that_stay if options.precision != shape.stored else 0),
-        "mapped": max(while_loading.mapped, while_reading.mapped),
+        "mapped": max(while_loading.added, while_reading.added),
         "bound": 1.1 * (number * max(2 * shape.layer, shape.embedding) + states),
     }
-
-
-class Peak:
-    """The largest resident size within the body over that before it, in bytes, looked at every 10 ms: ``held`` without
-    what is mapped from files, ``mapped`` with it."""
-
-    def __enter__(self) -> Peak:
-        self.before = self._now()
-        self.held = self.mapped = 0
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        self.thread.join()
-
-    def _now(self) -> tuple[int, int]:
-        now = psutil.Process().memory_info()
-        return now.rss - now.shared, now.rss
-
-    def _watch(self) -> None:
-        while not self.done.wait(0.01):
-            held, mapped = self._now()
-            self.held = max(self.held, held - self.before[0])
-            self.mapped = max(self.mapped, mapped - self.before[1])
 
 
 def make_random(shape: tuple[int, ...], folder: Path, options: Namespace) -> None:

@@ -12,9 +12,6 @@ what it holds with the model loaded.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import threading
 import time
 from argparse import Namespace
 from collections import defaultdict
@@ -22,10 +19,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
-from real_model import arguments, load, machine, timed, tuning_prompts
+from peak_memory import PeakMemory, measured_apart
+from real_model import arguments, load, machine, timed, tuned_on, tuning_prompts
 
 from actor_core.events import Progress
-from actor_core.presets import prompt_sets
 from actor_core.readings import ReadingStore
 from actor_core.tune import TuneSettings, tune
 
@@ -47,9 +44,8 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for count in options.counts.split(","):
-        command = [sys.executable, __file__, "--count", count, "--model", options.model]
-        command += ["--precision", options.precision, "--data-dir", str(options.data_dir)]
-        m = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        command = [__file__, "--count", count, "--model", options.model]
+        m = measured_apart([*command, "--precision", options.precision, "--data-dir", str(options.data_dir)])
         rows.append(
             f"| {count} | {m['read']} | {m['reading']:.1f} | {m['solving']:.1f} | {m['whole']:.1f} | "
             f"{m['whole'] / m['reading']:.2f} | {m['again']:.1f} | {m['loaded'] / 1e9:.2f} | "
@@ -65,9 +61,7 @@ def main() -> None:
 def measure(options: Namespace) -> dict[str, float]:
     """Two tunings with ``options.count`` prompts: seconds by stage of the first, and of the whole; bytes of memory."""
     model = load(options)
-    own = list(prompt_sets()["everyday"].training().pseudo_harmful)[: options.count]
-    extra = [f"{prompt} Answer briefly." for prompt in own]
-    own = (own + extra)[: options.count]
+    own = tuned_on(options.count)
     settings = TuneSettings(seed=options.seed)
     loaded = psutil.Process().memory_info().rss
     seconds: dict[str, float] = defaultdict(float)
@@ -93,25 +87,6 @@ def measure(options: Namespace) -> dict[str, float]:
         "loaded": loaded,
         "peak": memory.peak,
     }
-
-
-class PeakMemory:
-    """The largest resident size of this process within the body, looked at every 20 ms, in bytes."""
-
-    def __enter__(self) -> PeakMemory:
-        self.peak, self.done = 0, threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        self.thread.join()
-
-    def _watch(self) -> None:
-        process = psutil.Process()
-        while not self.done.wait(0.02):
-            self.peak = max(self.peak, process.memory_info().rss)
 
 
 if __name__ == "__main__":
