@@ -40,7 +40,7 @@ def giving_back_at_once() -> Iterator[None]:
     """Within the body glibc returns every block of 1 MB or more as soon as it is freed.
 
     Otherwise the small results of large operands, as 4-bit weights are, lie between freed blocks, which then are too
-    small for the next operand: a model of 1.8 GB came to hold 3.0 on its way.
+    small for the next operand: a model of 1.8 GB took 4.1 on its way.
     """
     mallopt = _of_glibc("mallopt")
     if mallopt is None:
