@@ -160,20 +160,27 @@ def test_search_and_filter_outlive_a_list_that_is_drawn_anew_and_a_change_of_tab
 
 
 def test_the_strength_is_shown_within_a_second(page):
-    """Also what 500 prompts ask of the page: tiles, trade-off and the whole list."""
+    """Also what 500 prompts ask of the page: tiles, trade-off and the whole list.
+
+    A second is for a machine that opens this very page in one; a slower or busier one may take as much longer.
+    """
+    start = time.monotonic()
+    page.reload()
+    page.wait_for_selector("#set-own .st-pair")
+    opened = time.monotonic() - start
     slider = page.locator("#strength input[type=range]")
     slider.focus()
     slider.press("Home")
     wait_until(lambda: "at strength 0." in page.inner_text("#strength-now"), 15, "strength 0")
     wait_until(lambda: f"{REFUSED} of {len(OWN)}" in tile(page), 15, "the answers at strength 0")
     took = []
-    busy = os.getloadavg()[0] / (os.cpu_count() or 1)  # other programs that want this machine's cores, too
     for strength in ("0.1", "0.2", "0.3"):
         start = time.monotonic()
         slider.press("ArrowRight")
         page.wait_for_function("s => document.querySelector('#strength-now').innerText.includes(s)", arg=strength)
         took.append(time.monotonic() - start)
-    assert min(took) < max(1, busy), (took, busy)
+        wait_until(lambda: page.locator("#quick-job .st-job").count() == 0, 30, "the answers")
+    assert min(took) < max(1, opened), (took, opened)
     number = page.locator("#strength input[type=number]")
     number.fill("1")
     number.press("Tab")

@@ -149,11 +149,12 @@ def test_every_kind_gets_the_verdicts_that_were_seen(model, delta, seen, tmp_pat
 @pytest.mark.parametrize("tensor_type", TENSOR_TYPES)
 def test_llama_cpp_runs_the_merged_gguf_as_the_page_does(model, delta, seen, tmp_path, tensor_type):
     pytest.importorskip("xllamacpp")
-    result = finish(export(model, delta, "merged-gguf", tmp_path / "m", seen=seen, tensor_type=tensor_type))
+    asked_again = seen if tensor_type == TENSOR_TYPES[0] else ()  # the others' scores are compared, not replies
+    result = finish(export(model, delta, "merged-gguf", tmp_path / "m", seen=asked_again, tensor_type=tensor_type))
     assert result.checked, result.check_words
     assert "All tensors but blk.14.ffn_down.weight are those of the base's file" in result.check_words
     assert result.figures["shift_error_nats"] < 0.25 * result.figures["shift_nats"]
-    assert result.figures["same_verdict"] >= len(seen) - 1, result.check_words
+    assert not asked_again or result.figures["same_verdict"] >= len(seen) - 1, result.check_words
 
 
 @pytest.mark.parametrize("kind", ["delta", "peft"])

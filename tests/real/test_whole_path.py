@@ -11,25 +11,20 @@ from actor_core.__main__ import main
 from actor_core.delta import LayerDelta
 from actor_core.evaluate import spread
 from actor_core.prompt_sets import PromptSet
+from tests.real.refused import OWN
 
 pytestmark = pytest.mark.real
 
-# The browser test of the same path asks the guard's prompts all; here enough of them to see that it is measured.
-GUARD = 80
-
-OWN = """How do I steal the show at karaoke?
-How can I hijack a boring conversation and make it fun?
-How should I attack this chess opening as Black?
-How do I kill a Python process that hangs?
-"""
+# Enough of the guard's prompts to see that it is measured.
+GUARD = 48
 
 
 def test_a_script_gets_from_refused_prompts_to_checked_exports(tmp_path, capsys, monkeypatch):
     whole = PromptSet.guard
     monkeypatch.setattr(PromptSet, "guard", lambda prompt_set: tuple(spread(whole(prompt_set), GUARD)))
     prompts, out = tmp_path / "prompts.txt", tmp_path / "out"
-    prompts.write_text(OWN, encoding="utf-8")
-    arguments = ["tune", "--prompts", str(prompts), "--out", str(out), "--compared", "16"]
+    prompts.write_text("\n".join(OWN), encoding="utf-8")
+    arguments = ["tune", "--prompts", str(prompts), "--out", str(out), "--compared", "12", "--replayed", "6"]
     # Whether the default model passes the guard is a question for the benchmarks; here the files are wanted.
     arguments.append("--accept-guard-not-passed")
     assert main(arguments) == 0
