@@ -112,7 +112,7 @@ class LoadedModel:
 
     @cached_property
     def streamed(self) -> bool:
-        """Whether part of the weights is read from the files at each use: see `layer_by_layer`."""
+        """Whether part of the weights is read from the files at each use: see `passages`."""
         return any(parameter.device.type == "meta" for parameter in self.model.parameters())
 
     @cached_property
