@@ -144,7 +144,7 @@ def _tune(options: argparse.Namespace) -> int:
     twins = [each.text for each in made if each.kept and each.form == "twin"]
     prompts = TuningPrompts.of(own, everyday, variants, twins)
     settings = TuneSettings(method=options.method, layer=options.layer, seed=options.seed)
-    _tell(before_tuning(model, len(own) + len(made)))
+    _tell(before_tuning(model, len(own) + len(made)).words())
     tuned = _followed(tune(model, prompts, settings, store))
     for words in tuned.words:
         _tell(words)

@@ -16,6 +16,7 @@ from actor_core.events import Progress, Replied, Step
 from actor_core.generate import Reply
 from actor_core.harmfulness import Harmfulness
 from actor_core.judge import Verdict
+from actor_core.memory import Demand
 from actor_core.tune import Tuned, TuneSettings
 
 BASE = BaseModelId("a model", "1", "d" * 64, "fp32")
@@ -133,6 +134,7 @@ def take_the_place_of_the_core(put, pause: float = 0.0) -> None:
     import actor_core.generate
     import actor_core.guard
     import actor_core.harmfulness
+    import actor_core.memory
     import actor_core.tune
     import app.work
 
@@ -153,6 +155,7 @@ def take_the_place_of_the_core(put, pause: float = 0.0) -> None:
     put(actor_core.guard, "answer", slowed(answers))
     put(actor_core.enrich, "enrich", slowed(enriched, 50))  # long enough to be stopped
     put(actor_core.harmfulness, "name_harmful", named)
+    put(actor_core.memory, "before_tuning", lambda model, own: Demand(4_100_000_000, 3_200_000_000, 0))
     put(actor_core.tune, "tune", tuned)
     put(actor_core.export, "export", writing)
     put(app.work, "load", loading)

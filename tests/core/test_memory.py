@@ -61,9 +61,11 @@ def test_on_a_gpu_what_is_solved_lies_elsewhere_and_on_a_processor_each_prompt_c
 
 def test_before_tuning_it_is_said_what_that_takes_and_what_would_help(tiny, monkeypatch):
     fits_here = r"Tuning takes up to \d\.\d GB of memory, of which \d\.\d GB are in use already: it fits\."
-    assert re.fullmatch(fits_here, before_tuning(tiny(), 5))
+    assert re.fullmatch(fits_here, before_tuning(tiny(), 5).words())
     monkeypatch.setattr(Machine, "look", lambda: machine(-8))
-    assert "it does not fit. Close other programs until " in before_tuning(tiny(), 5)
+    demand = before_tuning(tiny(), 5)
+    assert demand.missing > 0
+    assert "it does not fit. Close other programs until " in demand.words()
 
 
 def test_what_is_too_large_as_a_whole_fits_layer_by_layer():
