@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,20 +114,13 @@ class Demand:
 def before_tuning(model: LoadedModel, own_prompts: int) -> Demand:
     """What tuning for ``own_prompts`` takes where ``model`` lies, as things are now."""
     device = model.device.type
-    shape = _shape_of(model.source.folder)
+    shape = model.shape
     if model.streamed:
         needed = shape.streamed(model.precision, device, own_prompts) + model.bytes_that_stay
     else:
         needed = shape.needs(model.precision, device, own_prompts).tuning
     used = torch.cuda.memory_reserved() if device == "cuda" else psutil.Process().memory_info().rss
     return Demand(needed, used, max(0, needed - used - Machine.look().free_bytes(device)))
-
-
-@lru_cache(maxsize=4)
-def _shape_of(folder: Path) -> Shape:
-    from transformers import AutoConfig
-
-    return Shape.of_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
 
 
 def _gb(size: int) -> str:

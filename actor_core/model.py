@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from actor_core.fetch import FetchedModel
+    from actor_core.model_shape import Shape
 
 __all__ = ["DTYPES", "TOKENS_AT_ONCE", "Batch", "LoadedModel", "decoder_layers", "linear_weight", "shared_start"]
 
@@ -109,6 +110,13 @@ class LoadedModel:
     @property
     def id(self) -> BaseModelId:
         return BaseModelId(self.source.name, self.source.revision, self.source.digest, self.precision)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Its sizes, however its weights are packed."""
+        from actor_core.model_shape import Shape
+
+        return Shape.of_config(self.model.config)
 
     @cached_property
     def streamed(self) -> bool:

@@ -16,7 +16,7 @@ from actor_core.events import Progress, Replied, Step
 from actor_core.generate import Reply
 from actor_core.harmfulness import Harmfulness
 from actor_core.judge import Verdict
-from actor_core.memory import Demand
+from actor_core.model_shape import Shape
 from actor_core.tune import Tuned, TuneSettings
 
 BASE = BaseModelId("a model", "1", "d" * 64, "fp32")
@@ -38,6 +38,8 @@ class Model:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     n_layers: int = 6
     model_type: str = "qwen2"
+    shape: Shape = Shape(6, 896, 4_864, 128, 151_936, 136_134_656, 0, 14_912_384, "bf16")
+    streamed: bool = False
 
 
 def answers(model, prompts, *, delta=None, strength=1.0, max_new_tokens=64, history=(), stage="answer"):
@@ -134,7 +136,6 @@ def take_the_place_of_the_core(put, pause: float = 0.0) -> None:
     import actor_core.generate
     import actor_core.guard
     import actor_core.harmfulness
-    import actor_core.memory
     import actor_core.tune
     import app.work
 
@@ -155,7 +156,6 @@ def take_the_place_of_the_core(put, pause: float = 0.0) -> None:
     put(actor_core.guard, "answer", slowed(answers))
     put(actor_core.enrich, "enrich", slowed(enriched, 50))  # long enough to be stopped
     put(actor_core.harmfulness, "name_harmful", named)
-    put(actor_core.memory, "before_tuning", lambda model, own: Demand(4_100_000_000, 3_200_000_000, 0))
     put(actor_core.tune, "tune", tuned)
     put(actor_core.export, "export", writing)
     put(app.work, "load", loading)

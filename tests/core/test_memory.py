@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from tiny_models import Source, tiny_folder
 from transformers import Gemma2Config, LlamaConfig, Qwen2Config
 
 from actor_core import freed_memory
+from actor_core.events import finish
+from actor_core.loading import load_model
 from actor_core.memory import Machine, before_tuning, fits
 from actor_core.model_shape import Shape
 from actor_core.presets import DEFAULT_MODEL, model_presets
@@ -65,6 +69,7 @@ def test_before_tuning_it_is_said_what_that_takes_and_what_would_help(tiny, monk
     monkeypatch.setattr(Machine, "look", lambda: machine(-8))
     demand = before_tuning(tiny(), 5)
     assert demand.missing > 0
+    assert demand.needed < before_tuning(tiny(), 5000).needed
     assert "it does not fit. Close other programs until " in demand.words()
 
 
@@ -120,3 +125,11 @@ def test_where_the_allocator_cannot_be_told_nothing_happens(monkeypatch):
     monkeypatch.setattr(freed_memory.sys, "platform", "darwin")
     monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda _: pytest.fail("macOS was asked for glibc"))
     freed_memory.give_back()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "nf4"])
+def test_a_loaded_models_shape_is_the_same_however_its_weights_are_packed(tmp_path, precision):
+    folder = tiny_folder("qwen2", tmp_path)
+    whole, packed = (finish(load_model(Source(folder), precision=each, device="cpu")) for each in ("fp32", precision))
+    shutil.rmtree(folder)  # nobody looks for it again
+    assert packed.shape == whole.shape
