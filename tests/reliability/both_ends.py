@@ -61,8 +61,10 @@ def _environment(uv: str, place: Path, resolution: str, asked: list[str]) -> str
     # Where pip looks for wheels uv looks too: the CPU build of PyTorch may lie there.
     variables = {**os.environ, "UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, place], check=True)
-    install = [uv, "pip", "install", "-q", "--python", python, f"--resolution={resolution}", *lines]
-    subprocess.run(install, check=True, env=variables)
+    install = [uv, "pip", "install", "-q", "--python", python]
+    # First, and kept from then on: among builds of one version the lowest is CUDA's.
+    subprocess.run([*install, TORCH_PIN], check=True, env=variables)
+    subprocess.run([*install, f"--resolution={resolution}", *lines], check=True, env=variables)
     return python
 
 
