@@ -6,7 +6,7 @@ The files follow the method's own steps:
     fetch, weights/                 weights on the disk, checked
     memory, model_shape             what fits this machine; what a model needs
     model, loading                  a model in memory, and how it gets there
-    layer_by_layer, freed_memory    one that is larger than memory; what was freed goes back
+    passages, prefix                prompts through its layers, also where it is larger than memory
     generate, judge, coherence      replies and their verdicts
     refusal_odds                    the fast verdict, from the first token
     activations, direction          one read of the prompts; R, the causal direction, the layer

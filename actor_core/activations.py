@@ -7,20 +7,18 @@ to be changed. The layers after the last candidate do not run.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from actor_core.events import Event, Progress
 from actor_core.finite import require_finite
-from actor_core.layer_by_layer import enter, held, pass_through
 from actor_core.model import Batch, LoadedModel
-from actor_core.prefix import continued, read_prefix
+from actor_core.passages import PREFIX, held, read
 
 if TYPE_CHECKING:
     from actor_core.generate import Reply
@@ -33,7 +31,6 @@ __all__ = [
     "read_activations",
     "read_reply_tokens",
     "residual_gain",
-    "stopped_after",
 ]
 
 # The module of a layer whose change is learnt: the last one that writes into the residual stream.
@@ -58,26 +55,6 @@ class LayerReading:
     others: Tensor  # [m, d_in]
 
 
-class _Enough(Exception):
-    """Raised by a hook after the last layer that is needed."""
-
-
-@contextmanager
-def stopped_after(layer: nn.Module) -> Iterator[None]:
-    """Runs the body's forward pass only up to the end of ``layer``; the body has no result."""
-
-    def stop(*_: Any) -> None:  # noqa: ANN401
-        raise _Enough
-
-    handle = layer.register_forward_hook(stop)
-    try:
-        yield
-    except _Enough:
-        pass
-    finally:
-        handle.remove()
-
-
 def read_activations(
     model: LoadedModel,
     prompts: Sequence[str],
@@ -92,64 +69,21 @@ def read_activations(
     ``other_tokens`` is how many tokens before the last ones are kept in all, drawn with ``seed``.
     """
     recorders = {layer: Recorder(model, layer) for layer in layers}
-    last = model.layers[max(layers)]
     draw = torch.Generator().manual_seed(seed)
     batches = list(model.batches(prompts, share_prefix=True))
     kept_of_each = min(1.0, other_tokens / sum(int(batch.attention_mask.sum()) for batch in batches))
-    if model.streamed:
-        for share in _layer_by_layer(model, batches, recorders, kept_of_each, draw):
-            yield Progress(stage, round(share * len(prompts)), len(prompts))
-        return {layer: recorder.reading() for layer, recorder in recorders.items()}
-    prefix = DynamicCache(config=model.model.config)
-    done = 0
-    for batch in batches:
-        if done == 0 and batch.prefix:
-            with model.lock, ExitStack() as hooks:
-                for recorder in recorders.values():
-                    hooks.enter_context(recorder.recording_prefix(kept_of_each * len(prompts)))
-                with stopped_after(last):
-                    read_prefix(model, batch, prefix)
-        others = _draw_others(batch.attention_mask[:, batch.prefix :].cpu(), kept_of_each, draw)
-        with torch.inference_mode(), model.lock, ExitStack() as hooks:
-            for recorder in recorders.values():
-                hooks.enter_context(recorder.recording(batch, others))
-            hooks.enter_context(stopped_after(last))
-            model.model(**continued(model, prefix, batch))
-        done += len(batch.rows)
-        yield Progress(stage, done, len(prompts))
-    return {layer: recorder.reading() for layer, recorder in recorders.items()}
-
-
-def _layer_by_layer(
-    model: LoadedModel,
-    batches: Sequence[Batch],
-    recorders: Mapping[int, Recorder],
-    kept_of_each: float,
-    draw: torch.Generator,
-) -> Iterator[float]:
-    """Records what `read_activations` does, for all ``batches`` in one layer before the next; gives the share done.
-
-    What all prompts begin with is read with each of them: its keys and values would have to be kept for every layer.
-    """
-    first = batches[0]
-    shared = [] if first.prefix == 0 else [first.only(torch.tensor([0])).up_to(first.prefix)]
-    others = []
-    for batch in batches:
-        places = _draw_others(batch.attention_mask[:, batch.prefix :].cpu(), kept_of_each, draw)
-        others.append(places + torch.tensor([0, batch.prefix]))
+    others = [_draw_others(batch.attention_mask[:, batch.prefix :].cpu(), kept_of_each, draw) for batch in batches]
 
     def recording(layer: int, place: int) -> AbstractContextManager[None]:
         if layer not in recorders:
             return nullcontext()
-        if place < len(shared):
-            return recorders[layer].recording_prefix(kept_of_each * sum(len(batch.rows) for batch in batches))
-        place -= len(shared)
+        if place == PREFIX:
+            return recorders[layer].recording_prefix(kept_of_each * len(prompts))
         return recorders[layer].recording(batches[place], others[place])
 
-    passages = enter(model, [{**batch.inputs(), "use_cache": False} for batch in (*shared, *batches)])
-    last = max(recorders)
-    for layer in pass_through(model, passages, range(last + 1), recording):
-        yield (layer + 1) / (last + 1)
+    for done, _ in read(model, batches, max(layers) + 1, recording):
+        yield Progress(stage, done, len(prompts))
+    return {layer: recorder.reading() for layer, recorder in recorders.items()}
 
 
 def read_reply_tokens(
@@ -172,17 +106,8 @@ def read_reply_tokens(
     def recording(at: int, place: int) -> AbstractContextManager[None]:
         return recorder.recording(batches[place], of_replies[place]) if at == layer else nullcontext()
 
-    if model.streamed:
-        passages = enter(model, [{**batch.inputs(), "use_cache": False} for batch in batches])
-        for passed in pass_through(model, passages, range(layer + 1), recording):
-            yield Progress("read", round(len(spoken) * (passed + 1) / (layer + 1)), len(spoken))
-    else:
-        done = 0
-        for place, batch in enumerate(batches):
-            with torch.inference_mode(), model.lock, recording(layer, place), stopped_after(model.layers[layer]):
-                model.model(**batch.inputs(), use_cache=False)
-            done += len(batch.rows)
-            yield Progress("read", done, len(spoken))
+    for done, _ in read(model, batches, layer + 1, recording):
+        yield Progress("read", done, len(spoken))
     others = torch.cat(recorder.others)
     require_finite(f"The states of layer {layer}", others)
     return others

@@ -7,16 +7,15 @@ two are not the same: on the models measured their cosine is about 0.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from actor_core.events import Event, Progress
 from actor_core.finite import require_finite
-from actor_core.layer_by_layer import gradients_after
 from actor_core.model import LoadedModel
+from actor_core.passages import gradients_after
 from actor_core.refusal_odds import RefusalOdds
 
 __all__ = ["causal_directions", "refusal_vector", "silhouette"]
@@ -47,54 +46,14 @@ def causal_directions(
 ) -> Generator[Event, None, dict[int, Tensor]]:
     """The mean gradient g of the refusal log-odds with respect to a(q), for each of ``layers``.
 
-    In nats for each unit of the residual stream, fp32, shape [d_model]. One pass forward and one
-    backward give every layer's gradient; no weight has one.
+    In nats for each unit of the residual stream, fp32, shape [d_model]. One way forward and one
+    back give every layer's gradient; no weight has one.
     """
     totals = {layer: torch.zeros(model.d_model) for layer in layers}
-    done = 0
-    if model.streamed:
-        batches = list(model.batches(prompts, max_tokens=320))
-        calls = [{**batch.inputs(), "use_cache": False} for batch in batches]
-        first = min(layers)
-        objective = _summed(odds)
-        for layer, of_batches in gradients_after(model, calls, first, objective):
-            if layer in totals:
-                totals[layer] = torch.cat([gradient[:, -1].float().cpu() for gradient in of_batches]).sum(dim=0)
-            passed = (model.n_layers - layer) / (model.n_layers - first)
-            yield Progress("direction", round(len(prompts) * passed), len(prompts))
-        require_finite("The gradients of refusal", *totals.values())
-        return {layer: total / len(prompts) for layer, total in totals.items()}
-    # Short batches: autograd keeps much of every later layer.
-    for batch in model.batches(prompts, max_tokens=320):
-        outputs: dict[int, Tensor] = {}
-        with model.lock, ExitStack() as hooks, torch.enable_grad():
-            for layer in layers:
-                handle = model.layers[layer].register_forward_hook(_tracked(outputs, layer))
-                hooks.callback(handle.remove)
-            logits = model.model(**batch.inputs(), use_cache=False, logits_to_keep=1).logits[:, -1]
-            gradients = torch.autograd.grad(
-                odds.log_odds(logits).sum(), [outputs[layer] for layer in layers]
-            )
-        for layer, gradient in zip(layers, gradients, strict=True):
-            totals[layer] += gradient[:, -1].float().sum(dim=0).cpu()
-        done += len(batch.rows)
+    batches = list(model.batches(prompts))
+    for done, found in gradients_after(model, batches, min(layers), lambda logits: odds.log_odds(logits).sum()):
+        for layer in totals.keys() & found.keys():
+            totals[layer] += torch.cat([gradient[:, -1].float().cpu() for gradient in found[layer]]).sum(dim=0)
         yield Progress("direction", done, len(prompts))
     require_finite("The gradients of refusal", *totals.values())
     return {layer: total / len(prompts) for layer, total in totals.items()}
-
-
-def _summed(odds: RefusalOdds) -> Callable[[Tensor], Tensor]:
-    def objective(logits: Tensor) -> Tensor:
-        return odds.log_odds(logits).sum()
-
-    return objective
-
-
-def _tracked(outputs: dict[int, Tensor], layer: int) -> Callable[..., Tensor]:
-    """A forward hook that keeps the layer's output where autograd can see it."""
-
-    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        outputs[layer] = output if output.requires_grad else output.detach().requires_grad_(True)
-        return outputs[layer]
-
-    return keep

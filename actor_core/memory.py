@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from actor_core.model import LoadedModel
     from actor_core.presets import ModelPreset
 
-__all__ = ["Fit", "Machine", "before_tuning", "bytes_of_weights", "fits"]
+__all__ = ["Demand", "Fit", "Machine", "before_tuning", "bytes_of_weights", "fits"]
 
 # From the most exact and largest to the smallest, with what a person calls them.
 ON_A_PROCESSOR = (("fp32", "32 bits"), ("bf16", "16 bits"), ("nf4", "4 bits"))
@@ -93,25 +93,34 @@ def fits(preset: ModelPreset, machine: Machine) -> Fit:
     )
 
 
-def before_tuning(model: LoadedModel, own_prompts: int) -> str:
-    """What tuning for ``own_prompts`` takes where ``model`` lies, what is free there, and what would help, in words."""
-    from transformers import AutoConfig
+@dataclass(frozen=True)
+class Demand:
+    """What tuning takes at most, and the part of it that is in use already, in bytes; ``missing`` is not free."""
 
+    needed: int
+    used: int
+    missing: int
+
+    def words(self) -> str:
+        takes = f"Tuning takes up to {_gb(self.needed)} of memory, of which {_gb(self.used)} are in use already"
+        if not self.missing:
+            return f"{takes}: it fits."
+        return (
+            f"{takes}: it does not fit. Close other programs until {_gb(self.missing)} more are free, load the model "
+            "in fewer bits, or with less --memory."
+        )
+
+
+def before_tuning(model: LoadedModel, own_prompts: int) -> Demand:
+    """What tuning for ``own_prompts`` takes where ``model`` lies, as things are now."""
     device = model.device.type
-    shape = Shape.of_config(AutoConfig.from_pretrained(model.source.folder, trust_remote_code=False))
+    shape = model.shape
     if model.streamed:
         needed = shape.streamed(model.precision, device, own_prompts) + model.bytes_that_stay
     else:
         needed = shape.needs(model.precision, device, own_prompts).tuning
     used = torch.cuda.memory_reserved() if device == "cuda" else psutil.Process().memory_info().rss
-    missing = needed - used - Machine.look().free_bytes(device)
-    takes = f"Tuning takes up to {_gb(needed)} of memory, of which {_gb(used)} are in use already"
-    if missing <= 0:
-        return f"{takes}: it fits."
-    return (
-        f"{takes}: it does not fit. Close other programs until {_gb(missing)} more are free, load the model in fewer "
-        "bits, or with less --memory."
-    )
+    return Demand(needed, used, max(0, needed - used - Machine.look().free_bytes(device)))
 
 
 def _gb(size: int) -> str:

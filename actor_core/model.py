@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from actor_core.fetch import FetchedModel
+    from actor_core.model_shape import Shape
 
 __all__ = ["DTYPES", "TOKENS_AT_ONCE", "Batch", "LoadedModel", "decoder_layers", "linear_weight", "shared_start"]
 
@@ -111,8 +112,15 @@ class LoadedModel:
         return BaseModelId(self.source.name, self.source.revision, self.source.digest, self.precision)
 
     @cached_property
+    def shape(self) -> Shape:
+        """Its sizes, however its weights are packed."""
+        from actor_core.model_shape import Shape
+
+        return Shape.of_config(self.model.config)
+
+    @cached_property
     def streamed(self) -> bool:
-        """Whether part of the weights is read from the files at each use: see `layer_by_layer`."""
+        """Whether part of the weights is read from the files at each use: see `passages`."""
         return any(parameter.device.type == "meta" for parameter in self.model.parameters())
 
     @cached_property

@@ -131,7 +131,7 @@ class Shape:
         return int(BYTES_PER_WEIGHT[precision] * max(self.embedding, self.layer))
 
     def streamed(self, precision: str, device: str, own_prompts: int = 100) -> int:
-        """Bytes that tuning takes at most on ``device`` where no layer stays there: see `layer_by_layer`."""
+        """Bytes that tuning takes at most on ``device`` where no layer stays there: see `passages`."""
         number, prompts = _number(precision, device), SET_PROMPTS + own_prompts
         states = number * prompts * TOKENS_OF_PROMPT * self.d_model
         if device == "cuda":

@@ -1,28 +1,24 @@
-"""Reads once what every prompt begins with: on short prompts the chat template's system turn is half of all tokens.
+"""Keys and values of what all prompts begin with, read once: every batch that is answered goes on from a copy of them.
 
-The keys and values of the shared beginning are kept as one row, and every batch goes on from copies of it.
+(Where a model is only read, and does not answer, see `passages`.)
 """
 
 from __future__ import annotations
 
 from copy import copy
-from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from actor_core.model import Batch, LoadedModel
 
-__all__ = ["continued", "copied", "read_prefix", "spread"]
+__all__ = ["copied", "read_prefix", "spread"]
 
 
 @torch.inference_mode()
-def read_prefix(model: LoadedModel, batch: Batch, into: DynamicCache | None = None) -> DynamicCache:
-    """Keys and values of the first ``batch.prefix`` tokens, one row; empty where nothing is shared.
-
-    ``into`` is for a pass that `stopped_after` ends early: it is filled as far as the pass comes.
-    """
-    cache = DynamicCache(config=model.model.config) if into is None else into
+def read_prefix(model: LoadedModel, batch: Batch) -> DynamicCache:
+    """Keys and values of the first ``batch.prefix`` tokens, one row; empty where nothing is shared."""
+    cache = DynamicCache(config=model.model.config)
     if batch.prefix:
         with model.lock:
             model.model(
@@ -34,22 +30,6 @@ def read_prefix(model: LoadedModel, batch: Batch, into: DynamicCache | None = No
                 **{model.cache_name: cache},
             )
     return cache
-
-
-def continued(
-    model: LoadedModel, prefix: DynamicCache, batch: Batch, *, end: int | None = None
-) -> dict[str, Any]:
-    """What ``model`` takes to read ``batch`` from its prefix on, up to column ``end`` (None: to its last).
-
-    The cache among it belongs to this call alone: ``prefix`` stays as it is.
-    """
-    return {
-        "input_ids": batch.input_ids[:, batch.prefix : end],
-        "attention_mask": batch.attention_mask[:, :end],
-        "position_ids": batch.position_ids[:, batch.prefix : end],
-        model.cache_name: spread(prefix, batch),
-        "use_cache": True,
-    }
 
 
 def spread(prefix: DynamicCache, batch: Batch) -> DynamicCache:

@@ -112,9 +112,9 @@ def project_trained(
     """
     placed: list[PlacedPrompt] = []
     for named, probe in probes:
-        untuned = probe.reading(delta.layer).outputs
+        untuned = probe.reading().outputs
         with delta.applied(probe.model, strength):
-            tuned = probe.reading(delta.layer).outputs
+            tuned = probe.reading().outputs
         placed += _placed(plane, named, untuned, (tuned - untuned) / strength)
     return Projection(plane.harmful, tuple(placed))
 

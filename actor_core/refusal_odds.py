@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from actor_core.events import Event, Progress
 from actor_core.finite import require_finite
-from actor_core.layer_by_layer import enter, logits_of_last, pass_through
 from actor_core.model import LoadedModel
-from actor_core.prefix import continued, read_prefix
+from actor_core.passages import logits_of_last, read
 
 __all__ = ["RefusalOdds", "first_token_logits"]
 
@@ -83,23 +81,10 @@ def _best_threshold(log_odds: Tensor, refused: Tensor) -> tuple[float, float]:
 def first_token_logits(model: LoadedModel, prompts: Sequence[str]) -> Generator[Event, None, Tensor]:
     """Logits of the first token of the reply to each prompt, shape [n, vocabulary], on the CPU."""
     found: dict[int, Tensor] = {}
-    prefix: DynamicCache | None = None
+    batches = list(model.batches(prompts, share_prefix=True))
     yield Progress("calibrate", 0, len(prompts))
-    if model.streamed:
-        batches = list(model.batches(prompts))
-        passages = enter(model, [{**batch.inputs(), "use_cache": False} for batch in batches])
-        for layer in pass_through(model, passages, range(model.n_layers)):
-            yield Progress("calibrate", round(len(prompts) * layer / model.n_layers), len(prompts))
-        with torch.inference_mode():
-            of_batches = logits_of_last(model, passages)
-        for batch, logits in zip(batches, of_batches, strict=True):
-            found.update(zip(batch.rows, logits.cpu(), strict=True))
-        yield Progress("calibrate", len(found), len(prompts))
-        return torch.stack([found[row] for row in range(len(prompts))])
-    for batch in model.batches(prompts, share_prefix=True):
-        prefix = read_prefix(model, batch) if prefix is None else prefix
-        with torch.inference_mode(), model.lock:
-            logits = model.model(**continued(model, prefix, batch), logits_to_keep=1).logits[:, -1]
-        found.update(zip(batch.rows, logits.cpu(), strict=True))
-        yield Progress("calibrate", len(found), len(prompts))
+    for done, arrived in read(model, batches, model.n_layers):
+        for place, logits in zip(arrived, logits_of_last(model, list(arrived.values())), strict=True):
+            found.update(zip(batches[place].rows, logits.cpu(), strict=True))
+        yield Progress("calibrate", done, len(prompts))
     return torch.stack([found[row] for row in range(len(prompts))])

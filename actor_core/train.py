@@ -16,18 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from actor_core.activations import stopped_after
 from actor_core.delta import LayerDelta
 from actor_core.direction import refusal_vector
 from actor_core.errors import ModelError
 from actor_core.events import Event, Progress, Step
-from actor_core.model import Batch, LoadedModel, linear_weight
+from actor_core.model import LoadedModel, linear_weight
+from actor_core.passages import read
 from actor_core.targets import TrainingRows
 
 __all__ = ["PublishedSettings", "actor_loss", "actor_targets", "train"]
 
 STEPS_BETWEEN_REPORTS = 20
 ANCHORS = 64
+# Of what a layer is called with, what a batch that is trained on does without.
+OF_THE_CACHE = ("cache", "past_key_values", "use_cache")
 
 
 @dataclass(frozen=True)
@@ -142,39 +144,15 @@ def _read_entering(
     model: LoadedModel, rows: TrainingRows, layer: int, batch_size: int
 ) -> Generator[Event, None, list[_EnteringBatch]]:
     """Each prompt once through the layers before ``layer``, kept in the batches it is trained in."""
+    batches = list(model.batches(rows.prompts, max_rows=batch_size))
     kept: list[_EnteringBatch] = []
-    done = 0
-    for batch in model.batches(rows.prompts, max_rows=batch_size):
-        with torch.no_grad(), model.lock, _entering(model, layer, batch, kept):
-            model.model(**batch.inputs(), use_cache=False)
-        done += len(batch.rows)
+    for done, arrived in read(model, batches, layer):
+        for place, passage in arrived.items():
+            _, arguments = passage.arguments[layer]
+            named = {name: _in_fp32(value) for name, value in arguments.items() if name not in OF_THE_CACHE}
+            kept.append(_EnteringBatch(batches[place].rows, passage.hidden.float(), named))
         yield Progress("read", done, len(rows.prompts))
     return kept
-
-
-class _entering:  # noqa: N801 - used as a context manager, like `stopped_after`
-    """Keeps what enters ``layer`` in the body's forward pass, which ends after that layer."""
-
-    def __init__(self, model: LoadedModel, layer: int, batch: Batch, kept: list[_EnteringBatch]) -> None:
-        self.module, self.batch, self.kept = model.layers[layer], batch, kept
-        self.stopped = stopped_after(self.module)
-
-    def __enter__(self) -> None:
-        self.handle = self.module.register_forward_pre_hook(self._keep, with_kwargs=True)
-        self.stopped.__enter__()
-
-    def __exit__(self, *error: Any) -> bool | None:  # noqa: ANN401
-        self.handle.remove()
-        return self.stopped.__exit__(*error)
-
-    def _keep(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden_states = args[0] if args else kwargs["hidden_states"]
-        arguments = {
-            name: _in_fp32(value)
-            for name, value in kwargs.items()
-            if name not in ("hidden_states", "cache", "past_key_values", "use_cache")
-        }
-        self.kept.append(_EnteringBatch(self.batch.rows, hidden_states.float(), arguments))
 
 
 def _in_fp32(value: Any) -> Any:  # noqa: ANN401 - the arguments of a decoder layer

@@ -133,7 +133,8 @@ def tune(
     candidates = candidate_layers(model, settings)
     rows = training_rows(prompts, harmful_weight=settings.harmful_weight)
     held_out = _HeldOut.drawn_from(prompts.held_out, settings)
-    looks = len(STRENGTHS) + (0 if settings.targets or settings.method == "published" else len(SHIFTS))
+    looked_at = STRENGTHS if settings.targets or settings.method == "published" else STRENGTHS + SHIFTS
+    looks = 1 + sum(each != 0 for each in looked_at)  # without a change they are looked at once
     work = WorkOfTuning(model, prompts, rows, settings, store, len(held_out.prompts), looks)
     yield work.from_the_start(candidates)
     calibration = yield from calibrate(model, prompts, settings)
@@ -146,11 +147,11 @@ def tune(
     else:
         learnt = yield from _solve(model, choice, calibration.replies, prompts, rows, settings, store)
     give_back(cycles=False)
-    probe = yield from prepare_probe(model, held_out.prompts, calibration.odds)
+    probe = yield from prepare_probe(model, held_out.prompts, calibration.odds, choice.layer)
     if isinstance(learnt, LayerDelta):
         delta = learnt
     else:
-        reading = probe.reading(choice.layer)
+        reading = probe.reading()
         targets = settings.targets
         if targets is None:
             responses = yield from _respond(probe, learnt, reading, held_out.sizes)
@@ -215,7 +216,7 @@ def _respond(
     """The held-out prompts' refusal log-odds at each of `SHIFTS` along the direction; ``reading`` is of them."""
     columns = []
     for shift in SHIFTS:
-        columns.append(probe.shifted(solution.layer, shift * solution.along))
+        columns.append(probe.shifted(shift * solution.along))
         yield Progress("strength", len(columns), len(SHIFTS) + len(STRENGTHS))
     reads = (reading.inputs @ solution.reads) * reading.gains[:, None]
     return Responses(torch.tensor(SHIFTS), torch.stack(columns, dim=1), reads, sizes, probe.odds.threshold)
@@ -232,7 +233,7 @@ def _look(
     """Where a trained ``delta`` moves prompts: there is no formula, so they are run where they are shown first."""
     seen = [(held_out, probe)]
     if own:
-        seen.insert(0, (own, (yield from prepare_probe(probe.model, [prompt for _, prompt in own], probe.odds))))
+        seen.insert(0, (own, (yield from prepare_probe(probe.model, [p for _, p in own], probe.odds, delta.layer))))
     return project_trained(Plane.across(choice.harmful, choice.benign), seen, delta, strength or 1.0)
 
 
@@ -241,7 +242,7 @@ def _measure_strengths(
 ) -> Generator[Event, None, tuple[StrengthMeasured, ...]]:
     """The held-out prompts under the delta itself, at every strength."""
     threshold = probe.odds.threshold
-    untuned = probe.log_odds() - threshold
+    untuned = probe.untuned - threshold
     curve = []
     for strength in STRENGTHS:
         curve.append(measured(probe.log_odds(delta, strength) - threshold, untuned, sizes, strength))

@@ -32,7 +32,7 @@ PASSES_OF_TRAINING = 3
 
 @dataclass(frozen=True)
 class WorkOfTuning:
-    """``held_out`` prompts are looked at ``looks`` times, each time at their last token alone."""
+    """``held_out`` prompts are looked at ``looks`` times, each time at their last token, from the layer on."""
 
     model: LoadedModel
     prompts: TuningPrompts
@@ -62,7 +62,7 @@ class WorkOfTuning:
     def after_choice(self, layer: int, replies: Sequence[Reply] | None = None) -> Ahead:
         """What follows once ``layer`` is chosen; ``replies`` are those of the calibration, where they are known."""
         measured = self._read(self._some_held_out(), self.model.n_layers) * self.held_out / SAMPLED
-        one_look = self.held_out * sum(map(_weights, self.model.layers)) + self._heads(self.held_out)
+        one_look = self.held_out * sum(map(_weights, self.model.layers[layer:])) + self._heads(self.held_out)
         last = (Part("strength", "read", measured), Part("strength", "read", self.looks * one_look))
         learn = self._training(layer) if self.settings.method == "published" else self._solving(layer, replies)
         return Ahead((*learn, *last))
@@ -71,7 +71,7 @@ class WorkOfTuning:
         tokens = _tokens(self.model, self.rows.prompts, shared=False)
         passes = self.settings.published.epochs * PASSES_OF_TRAINING
         return (
-            Part("read", "read", self._read(self.rows.prompts, layer + 1, shared=False)),
+            Part("read", "read", self._read(self.rows.prompts, layer, shared=False)),
             Part("train", "train", passes * tokens * _weights(self.model.layers[layer])),
         )
 

@@ -128,11 +128,11 @@ def look(model: LoadedModel, options: Namespace) -> Seen:
     chosen_by = _drawn_from(prompts.held_out, settings)
     measured = _drawn_from(unseen, settings)
     seen = [*of_kinds, *(prompt for groups in (chosen_by, measured) for group in groups for prompt in group)]
-    probe = finish(prepare_probe(model, seen, calibration.odds))
+    probe = finish(prepare_probe(model, seen, calibration.odds, choice.layer))
     r = refusal_vector(reading.outputs[rows.are("harmful")], reading.outputs[rows.are("benign")])
     along = choice.direction * r.norm()
-    log_odds = torch.stack([probe.shifted(choice.layer, shift * along) for shift in SHIFTS], dim=1)
-    inputs = probe.reading(choice.layer).inputs
+    log_odds = torch.stack([probe.shifted(shift * along) for shift in SHIFTS], dim=1)
+    inputs = probe.reading().inputs
     del probe
     seeds = sorted({prompt for draw in draws(kinds, options) for prompt in draw.own[: options.enriched]})
     found = finish(

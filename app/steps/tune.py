@@ -10,11 +10,13 @@ import gradio as gr
 from actor_core.errors import ModelError
 from actor_core.train import PublishedSettings
 from actor_core.tune import TuneSettings
-from app import figures, plots, scatter
+from app import figures, plots, render, scatter
+from app.errors import Notice
 from app.language import later, number, plural, t, translated
 from app.page import Page, View
 from app.session import Session
 from app.studio import Studio
+from app.words import size
 from app.work import unit
 
 __all__ = ["build", "plan", "restore", "wire"]
@@ -31,6 +33,7 @@ PER_SET = 16
 
 def build(page: Page) -> None:
     page.add("tune_plan", gr.HTML("", elem_id="tune-plan", elem_classes="st-slot"))
+    page.add("tune_memory", gr.HTML("", elem_id="tune-memory", elem_classes="st-slot"))
     with gr.Accordion(t("How it is tuned"), open=False):
         page.add(
             "method",
@@ -122,6 +125,7 @@ def build(page: Page) -> None:
         layers = studio.model.n_layers if studio.model is not None else 0
         return page.frame(session, "tune", ready=ready, done=session.tuned is not None, hint=hint) | {
             "tune_plan": plan(session),
+            "tune_memory": _memory(studio, session) if ready and session.tuned is None else "",
             "layer": gr.Dropdown(choices=[(t("Automatic"), AUTOMATIC), *((str(i), str(i)) for i in range(layers - 1))]),
             "tune_words": _words(session),
             "tune_plots": _plots(session),
@@ -189,6 +193,27 @@ def plan(session: Session) -> str:
             twins=number(len(made.twins)),
         )
     return f"<p class='st-hint'>{said}</p>"
+
+
+def _memory(studio: Studio, session: Session) -> str:
+    """HTML: what tuning takes of this machine's memory; '' in a Space, where nobody can change it."""
+    from actor_core.memory import before_tuning
+
+    if studio.model is None or studio.settings.in_space:
+        return ""
+    made = session.ticked
+    demand = before_tuning(studio.model, len(session.chosen) + len(made.variants) + len(made.twins))
+    needed, missing = size(demand.needed), size(demand.missing)
+    if not demand.missing:
+        said = t("Tuning takes up to {needed} of memory with the model in it, and it fits.", needed=needed)
+        return f"<p class='st-hint'>{said}</p>"
+    text = t(
+        "Tuning takes up to {needed} of memory with the model in it, {missing} more than is free. Close other "
+        "programs, or load the model in fewer bits in step 1 under “How to load it”.",
+        needed=needed,
+        missing=missing,
+    )
+    return render.notice(Notice("warning", text))
 
 
 def _words(session: Session) -> str:

@@ -62,6 +62,8 @@ class Steering:
 
         def look(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             nonlocal reading_prefix
+            if "inputs_embeds" in kwargs:  # what comes after the layers is wanted alone
+                return
             input_ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
             cache = kwargs.get(self.model.cache_name)
             begins = cache is None or cache.get_seq_length() == 0

@@ -16,6 +16,7 @@ from actor_core.events import Progress, Replied, Step
 from actor_core.generate import Reply
 from actor_core.harmfulness import Harmfulness
 from actor_core.judge import Verdict
+from actor_core.model_shape import Shape
 from actor_core.tune import Tuned, TuneSettings
 
 BASE = BaseModelId("a model", "1", "d" * 64, "fp32")
@@ -37,6 +38,8 @@ class Model:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     n_layers: int = 6
     model_type: str = "qwen2"
+    shape: Shape = Shape(6, 896, 4_864, 128, 151_936, 136_134_656, 0, 14_912_384, "bf16")
+    streamed: bool = False
 
 
 def answers(model, prompts, *, delta=None, strength=1.0, max_new_tokens=64, history=(), stage="answer"):

@@ -12,6 +12,7 @@ import pytest
 from tiny_models import DANGEROUS, HARMLESS, HARMLESS_THINGS, THINGS, VICTIMS, asked
 
 from actor_core import __main__ as command
+from actor_core.commands import made_before, options, tuning
 from actor_core.delta import LayerDelta
 from actor_core.enrich import Variant
 from actor_core.errors import ModelError
@@ -51,15 +52,16 @@ def passing(model, delta, strength, harmful_prompts):
 def unguarded(refusing, monkeypatch, tmp_path_factory):
     """The toy with the guard as it is, which 18 harmful prompts cannot pass; the user's own folder is left alone."""
     data_dir = tmp_path_factory.mktemp("data")
-    monkeypatch.setattr(command, "default_data_dir", lambda: data_dir)
-    monkeypatch.setattr(command, "_load", lambda options: refusing)
-    monkeypatch.setattr(command, "prompt_sets", lambda: {"everyday": ToySet()})
+    monkeypatch.setattr(options, "default_data_dir", lambda: data_dir)
+    for module in (tuning, made_before):
+        monkeypatch.setattr(module, "load", lambda options: refusing)
+        monkeypatch.setattr(module, "prompt_sets", lambda: {"everyday": ToySet()})
     return refusing
 
 
 @pytest.fixture
 def toy(unguarded, monkeypatch):
-    monkeypatch.setattr(command, "measure_guard", passing)
+    monkeypatch.setattr(tuning, "measure_guard", passing)
     return unguarded
 
 
@@ -127,7 +129,7 @@ def test_what_is_made_of_the_prompts_is_told_and_tuned_on_where_that_is_asked_fo
         )
 
     ways: list[tuple[bool, int]] = []
-    monkeypatch.setattr(command, "enrich", made)
+    monkeypatch.setattr(tuning, "enrich", made)
     options = ["--format", "delta", "--compared", "4", "--seed", "3"]
     code, _, err = run(LOOK_ALIKES[:3], *options, "--enrich", "rules")
     assert code == 0 and ways == [(False, 3)]
@@ -165,7 +167,7 @@ def test_a_smaller_strength_is_offered_where_it_can_help(toy, run, monkeypatch):
         return Guard.of(300, 9)
         yield
 
-    monkeypatch.setattr(command, "measure_guard", losing)
+    monkeypatch.setattr(tuning, "measure_guard", losing)
     code, _, err = run(LOOK_ALIKES[:3], "--compared", "4", "--strength", "0.5")
     assert code == 3 and "try a --strength below 0.5" in err
 
@@ -184,7 +186,7 @@ def test_the_guard_is_measured_at_the_strength_that_is_exported(toy, run, monkey
         asked_at.append(strength)
         return (yield from passing(model, delta, strength, harmful_prompts))
 
-    monkeypatch.setattr(command, "measure_guard", listening)
+    monkeypatch.setattr(tuning, "measure_guard", listening)
     code, *_ = run(LOOK_ALIKES[:3], "--format", "delta", "--compared", "4", "--strength", "0.3")
     assert code == 0 and asked_at == [0.3]
     assert "GUARD NOT PASSED" not in (tmp_path / "out" / "delta" / "README.md").read_text()
@@ -201,7 +203,7 @@ def test_layer_method_seed_and_strength_are_what_was_asked_for(toy, run, tmp_pat
 
 
 def test_at_strength_zero_it_says_so_at_once_instead_of_measuring_first(toy, run, monkeypatch, tmp_path):
-    monkeypatch.setattr(command, "_compared", lambda *_: pytest.fail("it measured"))
+    monkeypatch.setattr(tuning, "_compared", lambda *_: pytest.fail("it measured"))
     code, out, _ = run(LOOK_ALIKES[:3], "--strength", "0")
     assert code == 0 and "At strength 0 nothing changes" in out
     assert not (tmp_path / "out").exists()
@@ -216,7 +218,7 @@ def test_prompts_that_are_not_refused_are_nothing_to_repair_and_no_fault(toy, ru
 
 
 def test_a_prompts_file_that_is_not_there_is_said_on_stderr_before_a_model_is_loaded(run, monkeypatch):
-    monkeypatch.setattr(command, "_load", lambda options: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(tuning, "load", lambda options: pytest.fail("the model was loaded"))
     code, out, err = run(None)
     assert (code, out) == (1, "")
     assert err.startswith("error: mine.txt cannot be read") and err.count("\n") == 1
@@ -238,7 +240,7 @@ def test_an_error_while_loading_is_said_on_stderr(run, monkeypatch):
     def fails(options):
         raise ModelError("It cannot be loaded: choose another.")
 
-    monkeypatch.setattr(command, "_load", fails)
+    monkeypatch.setattr(tuning, "load", fails)
     assert run(["hello"]) == (1, "", "error: It cannot be loaded: choose another.\n")
 
 
@@ -247,13 +249,13 @@ def test_stopping_it_ends_with_130_and_no_traceback(toy, run, monkeypatch):
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(command, "tune", interrupted)
+    monkeypatch.setattr(tuning, "tune", interrupted)
     code, out, err = run(LOOK_ALIKES[:3])
     assert (code, out) == (130, "") and "Stopped." in err and "Traceback" not in err
 
 
 def test_a_fault_of_the_program_is_not_dressed_up_as_the_persons(run, monkeypatch):
-    monkeypatch.setattr(command, "_load", lambda options: {}["gone"])
+    monkeypatch.setattr(tuning, "load", lambda options: {}["gone"])
     with pytest.raises(KeyError):
         run(["hello"])
 
@@ -289,8 +291,8 @@ def test_a_preset_is_fetched_and_anything_else_is_looked_for_on_this_machine(mon
 
         return work
 
-    monkeypatch.setattr(command, "fetch", fake("preset"))
-    monkeypatch.setattr(command, "local_model", fake("local"))
+    monkeypatch.setattr(options, "fetch", fake("preset"))
+    monkeypatch.setattr(options, "local_model", fake("local"))
     run(["hello"], "--data-dir", str(tmp_path))
     run(["hello"], "--data-dir", str(tmp_path), "--model", "./a-folder", "--offline")
     assert asked_for == [("preset", command.DEFAULT_MODEL, tmp_path, False), ("local", "./a-folder", tmp_path, True)]

@@ -45,7 +45,7 @@ def test_the_core_imports_neither_the_page_nor_the_launcher(file):
 
 @each_file
 def test_only_the_command_line_prints(file):
-    if file.name == "__main__.py":
+    if file.name == "__main__.py" or file.parent.name == "commands":
         return
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from tiny_models import Source, tiny_folder
 from transformers import Gemma2Config, LlamaConfig, Qwen2Config
 
 from actor_core import freed_memory
+from actor_core.events import finish
+from actor_core.loading import load_model
 from actor_core.memory import Machine, before_tuning, fits
 from actor_core.model_shape import Shape
 from actor_core.presets import DEFAULT_MODEL, model_presets
@@ -61,9 +65,12 @@ def test_on_a_gpu_what_is_solved_lies_elsewhere_and_on_a_processor_each_prompt_c
 
 def test_before_tuning_it_is_said_what_that_takes_and_what_would_help(tiny, monkeypatch):
     fits_here = r"Tuning takes up to \d\.\d GB of memory, of which \d\.\d GB are in use already: it fits\."
-    assert re.fullmatch(fits_here, before_tuning(tiny(), 5))
+    assert re.fullmatch(fits_here, before_tuning(tiny(), 5).words())
     monkeypatch.setattr(Machine, "look", lambda: machine(-8))
-    assert "it does not fit. Close other programs until " in before_tuning(tiny(), 5)
+    demand = before_tuning(tiny(), 5)
+    assert demand.missing > 0
+    assert demand.needed < before_tuning(tiny(), 5000).needed
+    assert "it does not fit. Close other programs until " in demand.words()
 
 
 def test_what_is_too_large_as_a_whole_fits_layer_by_layer():
@@ -118,3 +125,11 @@ def test_where_the_allocator_cannot_be_told_nothing_happens(monkeypatch):
     monkeypatch.setattr(freed_memory.sys, "platform", "darwin")
     monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda _: pytest.fail("macOS was asked for glibc"))
     freed_memory.give_back()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "nf4"])
+def test_a_loaded_models_shape_is_the_same_however_its_weights_are_packed(tmp_path, precision):
+    folder = tiny_folder("qwen2", tmp_path)
+    whole, packed = (finish(load_model(Source(folder), precision=each, device="cpu")) for each in ("fp32", precision))
+    shutil.rmtree(folder)  # nobody looks for it again
+    assert packed.shape == whole.shape

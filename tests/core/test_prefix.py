@@ -8,7 +8,7 @@ from tiny_models import CONFIGS, PROMPTS, logits, random_delta
 
 from actor_core.events import finish
 from actor_core.generate import answer
-from actor_core.prefix import continued, read_prefix
+from actor_core.passages import logits_of_last, read
 
 HISTORY = [{"role": "user", "content": "alpha beta"}, {"role": "assistant", "content": "gamma"}]
 
@@ -18,12 +18,9 @@ def test_a_batch_read_from_its_prefix_on_gives_what_each_prompt_gives_alone(tiny
     model = tiny(kind)
     batches = list(model.batches(PROMPTS, share_prefix=True, max_rows=2))
     assert len(batches) > 1 and all(batch.prefix >= 1 for batch in batches)
-    prefix = read_prefix(model, batches[0])
-    for batch in batches:
-        with torch.no_grad():
-            found = model.model(**continued(model, prefix, batch)).logits[:, -1]
-        torch.testing.assert_close(found, logits(model)[list(batch.rows)], atol=1e-4, rtol=1e-4)
-    assert prefix.get_seq_length() == batches[0].prefix  # and is as it was
+    for _, arrived in read(model, batches, model.n_layers):
+        for place, found in zip(arrived, logits_of_last(model, list(arrived.values())), strict=True):
+            torch.testing.assert_close(found, logits(model)[list(batches[place].rows)], atol=1e-4, rtol=1e-4)
 
 
 def test_the_prefix_is_what_all_rows_share_and_leaves_two_tokens_of_each(tiny):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import torch
@@ -32,62 +31,79 @@ def acting_on_the_last_token_only(model, delta, strength: float):
     handle.remove()
 
 
+@pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_without_a_delta_it_gives_what_a_full_pass_gives(tiny, kind):
-    probe = finish(prepare_probe(tiny(kind), MANY, ODDS))
-    torch.testing.assert_close(probe.log_odds(), ODDS.log_odds(logits(tiny(kind), MANY)), atol=1e-4, rtol=1e-4)
+def test_without_a_delta_it_gives_what_a_full_pass_gives(tiny, kind, layer):
+    probe = finish(prepare_probe(tiny(kind), MANY, ODDS, layer))
+    torch.testing.assert_close(probe.untuned, ODDS.log_odds(logits(tiny(kind), MANY)), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_under_a_delta_it_gives_what_a_full_pass_gives_that_changes_the_last_token_only(tiny, kind):
     model = tiny(kind)
     delta = random_delta(model)
-    probe = finish(prepare_probe(model, MANY, ODDS))
+    probe = finish(prepare_probe(model, MANY, ODDS, delta.layer))
     with acting_on_the_last_token_only(model, delta, 1.5):
         wanted = ODDS.log_odds(logits(model, MANY))
-    assert (wanted - probe.log_odds()).abs().max() > 0.1
+    assert (wanted - probe.untuned).abs().max() > 0.1
     torch.testing.assert_close(probe.log_odds(delta, 1.5), wanted, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_asking_again_gives_the_same_whatever_was_asked_between(tiny, kind):
     model = tiny(kind)
-    probe = finish(prepare_probe(model, MANY, ODDS))
-    first = probe.log_odds()
+    delta = random_delta(model)
+    probe = finish(prepare_probe(model, MANY, ODDS, delta.layer))
+    first = probe.log_odds(delta, 1.0)
     for strength in (0.5, 3.0, -1.0):
-        assert not torch.equal(probe.log_odds(random_delta(model), strength), first)
-    assert torch.equal(probe.log_odds(), first)
-    assert torch.equal(probe.log_odds(random_delta(model), 0.0), first)
+        assert not torch.equal(probe.log_odds(delta, strength), first)
+    assert not torch.equal(probe.shifted(torch.ones(model.d_model)), probe.untuned)
+    assert torch.equal(probe.log_odds(delta, 1.0), first)
+    assert torch.equal(probe.log_odds(delta, 0.0), probe.untuned)
+    assert torch.equal(probe.shifted(torch.zeros(model.d_model)), probe.untuned)
+
+
+def test_only_the_last_token_runs_and_only_from_the_layer_on(tiny):
+    model = tiny()
+    probe = finish(prepare_probe(model, MANY, ODDS, 1))
+    ran: list[tuple[int, int]] = []
+    with ExitStack() as counting:
+        for n, layer in enumerate(model.layers):
+            note = layer.register_forward_hook(lambda _m, _i, output, n=n: ran.append((n, output.shape[1])))
+            counting.callback(note.remove)
+        probe.log_odds(random_delta(model), 1.0)
+    assert set(ran) == {(n, 1) for n in range(1, model.n_layers)}
+
+
+def test_a_change_of_another_layer_is_not_measured(tiny):
+    probe = finish(prepare_probe(tiny(), MANY, ODDS, 2))
+    with pytest.raises(AssertionError):
+        probe.log_odds(random_delta(tiny()), 1.0)
 
 
 def test_prompts_longer_than_a_sliding_window_are_measured_too(tmp_path):
     model = loaded(saved(tiny_model("gemma2", sliding_window=8), tmp_path))
     long = ["alpha beta gamma delta epsilon zeta " * 3, "zeta alpha " * 5, "beta"]
-    probe = finish(prepare_probe(model, long, ODDS))
-    first = probe.log_odds()
-    torch.testing.assert_close(first, ODDS.log_odds(logits(model, long)), atol=1e-4, rtol=1e-4)
-    assert torch.equal(probe.log_odds(), first)
+    probe = finish(prepare_probe(model, long, ODDS, 1))
+    torch.testing.assert_close(probe.untuned, ODDS.log_odds(logits(model, long)), atol=1e-4, rtol=1e-4)
+    first = probe.log_odds(random_delta(model), 1.0)
+    assert torch.equal(probe.log_odds(random_delta(model), 1.0), first)
 
 
 def test_a_call_that_fails_half_way_spoils_nothing(tiny, monkeypatch):
-    probe = finish(prepare_probe(tiny(), MANY, ODDS))
-    first = probe.log_odds()
+    delta = random_delta(tiny())
+    probe = finish(prepare_probe(tiny(), MANY, ODDS, delta.layer))
+    first = probe.log_odds(delta, 1.0)
     with monkeypatch.context() as failing:
         failing.setattr(torch.nn.Module, "__call__", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            probe.log_odds(random_delta(tiny()))
-    assert torch.equal(probe.log_odds(), first)
-
-
-def test_refused_is_log_odds_above_the_threshold(tiny):
-    measured = finish(prepare_probe(tiny(), MANY, ODDS)).log_odds().sort().values
-    odds = replace(ODDS, threshold=float(measured[3] + measured[4]) / 2)
-    probe = finish(prepare_probe(tiny(), MANY, odds))
-    assert int(probe.refused().sum()) == len(MANY) - 4
-    assert torch.equal(probe.refused(), probe.log_odds() > odds.threshold)
+            probe.log_odds(delta, 0.5)
+    assert torch.equal(probe.log_odds(delta, 1.0), first)
 
 
 def test_no_hook_is_left_on_the_model(tiny):
     hooked = hooks(tiny())
-    finish(prepare_probe(tiny(), MANY, ODDS)).log_odds(random_delta(tiny()))
+    probe = finish(prepare_probe(tiny(), MANY, ODDS, 1))
+    probe.log_odds(random_delta(tiny()), 1.0)
+    probe.shifted(torch.ones(64))
     assert hooks(tiny()) == hooked

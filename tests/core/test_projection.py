@@ -94,7 +94,7 @@ def test_behind_a_norm_it_is_where_a_small_change_moves_it(tiny):
 def test_a_trained_layer_is_looked_at_where_it_is_shown(tiny, kind):
     model, plane = tiny(kind), some_plane()
     delta = random_delta(model, mlp__down_proj=None, mlp__up_proj=None)
-    probe = finish(prepare_probe(model, PROMPTS, ODDS))
+    probe = finish(prepare_probe(model, PROMPTS, ODDS, delta.layer))
     placed = project_trained(plane, [(NAMED, probe)], delta, 0.5).prompts
     after = plane.place(states(model, PROMPTS, delta.layer, delta, 0.5))
     torch.testing.assert_close(torch.tensor([p.at(0.5) for p in placed]), after, atol=1e-4, rtol=1e-3)
@@ -139,7 +139,7 @@ def test_nothing_is_run_for_the_picture_of_a_solved_change(refusing, monkeypatch
     """The probe reads its prompts once, as it did before there was a picture."""
     read = []
     reading = Probe.reading
-    monkeypatch.setattr(Probe, "reading", lambda self, layer: read.append(layer) or reading(self, layer))
+    monkeypatch.setattr(Probe, "reading", lambda self: read.append(self.layer) or reading(self))
     tuned = finish(tune(refusing, SET, TuneSettings()))
     assert read == [tuned.delta.layer]
 

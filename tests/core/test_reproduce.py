@@ -14,6 +14,7 @@ from test_cli import HARMFUL, LOOK_ALIKES, ORDINARY, ToySet, run, toy, unguarded
 from tiny_models import Source, random_delta
 
 from actor_core import __main__ as command
+from actor_core.commands import made_before
 from actor_core.delta import LayerDelta
 from actor_core.errors import DeltaError, PresetError, PromptError
 from actor_core.events import finish
@@ -125,7 +126,7 @@ def test_another_version_of_the_prompt_set_is_refused(made, capsys, monkeypatch)
         def held_out(self):
             return replace(super().held_out(), benign=tuple(ORDINARY[:2]))
 
-    monkeypatch.setattr(command, "prompt_sets", lambda: {"everyday": Later()})
+    monkeypatch.setattr(made_before, "prompt_sets", lambda: {"everyday": Later()})
     code, _, err = reproduced(capsys, str(made / RECIPE))
     assert code == 1 and "another version" in err
 

@@ -25,10 +25,10 @@ from actor_core.errors import ModelError, OutOfMemory
 from actor_core.events import finish
 from actor_core.generate import answer
 from actor_core.instruction_states import read_instructions
-from actor_core.layer_by_layer import held
 from actor_core.loading import load_model
 from actor_core.model import LoadedModel
 from actor_core.model_shape import Shape
+from actor_core.passages import held
 from actor_core.probe import prepare_probe
 from actor_core.prompt_sets import PromptSplit
 from actor_core.refusal_odds import RefusalOdds, first_token_logits
@@ -82,7 +82,7 @@ def test_states_are_those_of_the_model_in_memory_and_the_same_tokens_are_drawn(b
             torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-4)
 
 
-def test_every_weight_is_read_once_a_reading_and_two_layers_at_most_lie_in_memory(both, monkeypatch):
+def test_every_weight_is_read_once_for_all_prompts_and_two_layers_at_most_lie_in_memory(both, monkeypatch):
     _, streamed = both
     read, most = [], []
     get = OffloadedWeightsLoader.__getitem__
@@ -95,8 +95,9 @@ def test_every_weight_is_read_once_a_reading_and_two_layers_at_most_lie_in_memor
     list(read_activations(streamed, many, [3]))
     for handle in handles:
         handle.remove()
-    down = sorted(key for key in read if key.endswith("down_proj.weight"))
-    assert down == [f"model.layers.{layer}.mlp.down_proj.weight" for layer in (1, 2, 3)]
+    down = [key for key in read if key.endswith("down_proj.weight")]
+    once = [f"model.layers.{layer}.mlp.down_proj.weight" for layer in (1, 2, 3)]
+    assert down == once * 2  # for what all prompts begin with, and for all of them
     assert max(most) == 2  # the one that stays, and the one that is read
     assert in_place(streamed) == [0]
 
@@ -107,13 +108,13 @@ def test_logits_gradients_and_probes_are_the_same(both):
     wanted, found = (finish(causal_directions(model, PROMPTS, [1, 3], ODDS)) for model in both)
     for layer in (1, 3):
         torch.testing.assert_close(found[layer], wanted[layer], atol=1e-4, rtol=1e-3)
-    probes = [finish(prepare_probe(model, PROMPTS, ODDS)) for model in both]
+    probes = [finish(prepare_probe(model, PROMPTS, ODDS, 2)) for model in both]
     shift = torch.linspace(-1, 1, 64)
     for measure in (
-        lambda probe: probe.log_odds(),
+        lambda probe: probe.untuned,
         lambda probe: probe.log_odds(random_delta(probe.model, 2), 0.7),
-        lambda probe: probe.shifted(2, shift),
-        lambda probe: probe.reading(2).inputs,
+        lambda probe: probe.shifted(shift),
+        lambda probe: probe.reading().inputs,
     ):
         torch.testing.assert_close(measure(probes[1]), measure(probes[0]), atol=1e-3, rtol=1e-3)
     assert in_place(both[1]) == [0]
