@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from copy import deepcopy
 from dataclasses import replace
 
@@ -142,6 +143,19 @@ def test_on_a_processor_speed_picks_the_precision_and_memory_may_overrule_it(mon
     chosen, why = module._precision("auto", "cpu", machine(free), GB)
     assert chosen == wanted
     assert why.startswith("4 bits (nf4)" if wanted == "nf4" else f"{wanted} on cpu, because this processor")
+
+
+@pytest.mark.parametrize(("share", "fast"), [(0.2, True), (0.9, False), (1.8, False)])
+def test_bf16_counts_as_fast_where_it_leads_clearly_and_a_busy_moment_decides_nothing(monkeypatch, share, fast):
+    clock, busy = [0.0], random.Random(0)
+
+    def linear(inputs, _weight):
+        least = share if inputs.dtype == torch.bfloat16 else 1.0
+        clock[0] += least * busy.choice((1, 1.05, 3))
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    assert module._bf16_is_fast() is fast
 
 
 @pytest.mark.parametrize(
