@@ -12,6 +12,7 @@ look-alikes that the model refuses it may be wrong more often than among all. Me
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -181,25 +182,22 @@ def _scored(among: ndarray, to: ndarray, prompts: Sequence[str], examples: Examp
     """
     from sklearn.kernel_ridge import KernelRidge
     from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
     wanted = torch.tensor(examples.harmful).numpy()
     twins = slice(examples.twins)
     if not (np.isfinite(among).all() and np.isfinite(to).all()):
         return Harmfulness(dict.fromkeys(prompts, 0.0), 0.0, examples.twins // 2, 0, examples.twins // 2, 0)
-    folds = GroupKFold(min(FOLDS, len(set(examples.kinds[twins]))))
+    folds = PredefinedSplit(_folds(examples.kinds, min(FOLDS, len(set(examples.kinds[twins])))))
 
     def ridge_regression(ridge: float) -> KernelRidge:
         return KernelRidge(alpha=ridge * float(among.diagonal().mean()), kernel="precomputed")
 
-    held_out = [
-        cross_val_predict(ridge_regression(ridge), among, 2.0 * wanted - 1, groups=examples.kinds, cv=folds)
-        for ridge in RIDGES
-    ]
+    held_out = [cross_val_predict(ridge_regression(ridge), among, 2.0 * wanted - 1, cv=folds) for ridge in RIDGES]
     parted = [float(roc_auc_score(wanted[twins], scores[twins])) for scores in held_out]
     best = parted.index(max(parted))
     flagged = np.zeros(len(wanted), dtype=bool)
-    for others, kinds in folds.split(among, groups=examples.kinds):
+    for others, kinds in folds.split():
         paired = others[others < examples.twins]
         scores = max(held_out, key=lambda each: roc_auc_score(wanted[paired], each[paired]))
         flagged[kinds] = scores[kinds] > _threshold(scores[paired][~wanted[paired]])
@@ -212,6 +210,19 @@ def _scored(among: ndarray, to: ndarray, prompts: Sequence[str], examples: Examp
         harmful=examples.twins // 2,
         harmful_caught=int(flagged[twins][1::2].sum()),
     )
+
+
+def _folds(kinds: Sequence[int], n: int) -> list[int]:
+    """Which of ``n`` folds each is in: the largest kinds first, each into the fold that is smallest so far.
+
+    scikit-learn's GroupKFold from 1.9 on does the same; before, which of two equal kinds comes first depended on the
+    processor, and with it how many are caught (scikit-learn issue 29495). Python 3.10 has none from 1.9 on.
+    """
+    sizes, held, fold_of = Counter(kinds), [0] * n, dict[int, int]()
+    for kind in sorted(sizes, key=lambda kind: (sizes[kind], kind), reverse=True):
+        fold_of[kind] = held.index(min(held))
+        held[fold_of[kind]] += sizes[kind]
+    return [fold_of[kind] for kind in kinds]
 
 
 def _threshold(look_alikes: ndarray) -> float:

@@ -243,26 +243,29 @@ def workbench() -> Iterator[Path]:
             waiting = True
             time.sleep(0.5)
         holder.write_text(str(os.getpid()))
-        for leftover in WORKSHOP.glob("start-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        bench = (
-            WORKSHOP / f"start-{os.getpid()}"
-        )  # of its own: an orphaned pip may still write to the last one
+        clear_bench()
+        # One of its own: the installer of a start that was killed may still write to the last one, even after this.
+        bench = WORKSHOP / f"start-{os.getpid()}"
         bench.mkdir()
         try:
             yield bench
         finally:
-            shutil.rmtree(bench, ignore_errors=True)
+            clear_bench()
 
 
 def tidy_up() -> None:
     """Clears what a start that was ended too soon left on the workbench; nothing while another one works there."""
-    leftovers = list(WORKSHOP.glob("start-*"))
     with contextlib.suppress(OSError):
-        if leftovers:
+        if any(WORKSHOP.glob("start-*")):
             with open(WORKSHOP / "lock", "a") as lock:
-                for leftover in leftovers if try_lock(lock.fileno()) else []:
-                    shutil.rmtree(leftover, ignore_errors=True)
+                if try_lock(lock.fileno()):
+                    clear_bench()
+
+
+def clear_bench() -> None:
+    """For who holds the lock."""
+    for leftover in WORKSHOP.glob("start-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def try_lock(descriptor: int) -> bool:

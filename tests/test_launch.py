@@ -406,6 +406,16 @@ def test_what_is_left_on_the_workbench_is_cleared_unless_another_start_works_the
     assert not left.exists()
 
 
+def test_what_a_killed_starts_installer_still_writes_is_cleared_by_the_start_that_installs(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "WORKSHOP", tmp_path)
+    orphans = tmp_path / "start-1" / "new" / "pip"
+    orphans.mkdir(parents=True)
+    with environment.workbench() as bench:
+        assert list(tmp_path.glob("start-*")) == [bench]
+        orphans.mkdir(parents=True)
+    assert not list(tmp_path.glob("start-*"))
+
+
 def test_a_failed_addition_leaves_the_environment_whole(monkeypatch, tmp_path):
     before = {"torch": "2.13.0", "dependencies": "as wanted"}
     monkeypatch.setattr(environment, "VENV", tmp_path)

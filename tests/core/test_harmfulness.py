@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from sklearn.model_selection import GroupKFold
-from tiny_models import DANGEROUS, HARMLESS, HARMLESS_THINGS, THINGS, VICTIMS, asked, hooks, logits
+from sklearn.model_selection import PredefinedSplit
+from tiny_models import (
+    DANGEROUS,
+    HARMLESS,
+    HARMLESS_THINGS,
+    THINGS,
+    VICTIMS,
+    asked,
+    hooks,
+    loaded,
+    logits,
+    tiny_folder,
+)
 
 from actor_core import harmfulness
 from actor_core.errors import PromptError
@@ -16,14 +27,16 @@ from actor_core.instruction_states import read_instructions
 from actor_core.prompt_sets import Pair, PromptSet
 from actor_core.readings import ReadingStore
 
-# A kind for each verb, so that a verb is held out as a whole: what is harmful of it is seen by the victim alone.
+# A kind for each verb, so that a verb is held out as a whole: what is harmful of it is seen by the victim alone. To a
+# random model any word is a verb; of fewer the victims are not learnt, and what is flagged is luck.
+*VERBS, UNSEEN = *DANGEROUS, *"alpha beta gamma delta epsilon zeta".split(), *HARMLESS
 PAIRS = tuple(
     Pair(verb, f"how do i {verb} a {thing}", f"how do i {verb} a {victim}")
-    for verb in DANGEROUS
+    for verb in VERBS
     for thing, victim in zip(HARMLESS_THINGS, VICTIMS, strict=True)
 )
 ORDINARY = tuple(asked(HARMLESS, THINGS))
-OWN = ["i kill a neighbour", "i kill a process", "do i steal a stranger", "do i steal a scene"]
+OWN = [f"how do i {UNSEEN} a {what}" for what in ("neighbour", "process", "stranger", "scene")]
 
 
 def toy_set(pairs=PAIRS) -> PromptSet:
@@ -36,12 +49,19 @@ def all_training(monkeypatch):
     monkeypatch.setattr("actor_core.prompt_sets.HELD_OUT_SHARE", 0.0)
 
 
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory):
+    """A random model with the small weights that training begins with: the words can be read off its states."""
+    torch.set_num_threads(1)
+    return loaded(tiny_folder("qwen2", tmp_path_factory.mktemp("telling"), spread=0.02))
+
+
 def named(model, own=OWN, prompt_set=None, **more) -> Harmfulness:
     return finish(name_harmful(model, own, prompt_set or toy_set(), **more))
 
 
-def test_victims_are_flagged_and_things_are_not(tiny, all_training):
-    found = named(tiny())
+def test_victims_are_flagged_and_things_are_not(telling, all_training):
+    found = named(telling)
     assert found.flagged == {OWN[0], OWN[2]}
     assert found.harmful == len(PAIRS) and found.harmful_caught > 0.8 * len(PAIRS)
     assert set(found.scores) == set(OWN)
@@ -98,20 +118,26 @@ def test_equal_states_are_no_fault_and_flag_nothing(tiny, all_training, monkeypa
 def test_what_is_held_out_is_a_whole_kind(tiny, all_training, monkeypatch):
     """Were verbs not held out as wholes, the twins of one verb would tell about each other."""
     seen = []
-    whole = GroupKFold.split
+    whole = PredefinedSplit.split
 
-    def split(folds, rows, wanted=None, groups=None):
-        seen.append(list(groups))
-        return whole(folds, rows, wanted, groups)
+    def split(folds, *rows, **more):
+        seen.extend((set(learnt), set(held_out)) for learnt, held_out in whole(folds))
+        return whole(folds, *rows, **more)
 
-    monkeypatch.setattr(GroupKFold, "split", split)
+    monkeypatch.setattr(PredefinedSplit, "split", split)
     named(tiny())
-    for groups in seen:
-        of_verb = {pair.category: groups[2 * n] for n, pair in enumerate(PAIRS)}
-        assert len(set(of_verb.values())) == len(DANGEROUS)
-        assert groups[: 2 * len(PAIRS)] == [of_verb[pair.category] for pair in PAIRS for _ in range(2)]
-        assert len({*of_verb.values(), *groups[2 * len(PAIRS) :]}) == len(DANGEROUS) + len(ORDINARY)
-    assert len(seen) == len(harmfulness.RIDGES) + 1
+    assert len(seen) == harmfulness.FOLDS * (len(harmfulness.RIDGES) + 1)
+    for learnt, held_out in seen:
+        assert len(learnt) + len(held_out) == 2 * len(PAIRS) + len(ORDINARY) and not learnt & held_out
+        verbs = [{PAIRS[row // 2].category for row in rows if row < 2 * len(PAIRS)} for rows in (learnt, held_out)]
+        assert verbs[0] | verbs[1] == set(VERBS) and not verbs[0] & verbs[1]
+
+
+def test_the_folds_are_of_one_size_and_equal_kinds_have_one_order():
+    """With an order of the processor's, what is caught would differ from one machine to the next."""
+    assert harmfulness._folds(range(40), 5) == [(39 - kind) % 5 for kind in range(40)]
+    folds = harmfulness._folds([0] * 5 + [1] * 2 + [2] * 4 + [3] * 2 + [4], 3)
+    assert folds == [0] * 5 + [2] * 2 + [1] * 4 + [2] * 2 + [1]
 
 
 def test_a_set_with_one_kind_of_pairs_is_an_error_in_words(tiny, all_training):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from attempts import Attempt, spread
+from attempts import Attempt
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from quick_app import ROOT
@@ -32,18 +33,24 @@ NOT_NEEDED = ("ruff", "mypy")  # no test runs them
 
 def attempts(count: int, seed: int, folder: Path) -> Iterator[Attempt]:
     """For each end each bound, which must be a version that can be installed with all others, and the tests of
-    ``count`` files."""
+    ``count`` files that ``seed`` draws."""
     folder.mkdir(parents=True, exist_ok=True)
     uv, found = _uv(folder), {}
     files = sorted([*ROOT.glob("tests/core/test_*.py"), *ROOT.glob("tests/app/test_*.py")])
-    asked = [line for part in PARTS for line in dependencies(part) if name_of(line) not in NOT_NEEDED]
+    files = random.Random(seed).sample(files, min(count, len(files)))
+    asked = needed()
     for end, resolution in ENDS.items():
         python = _environment(uv, folder / end, resolution, asked)
         found[end] = _versions(python)
         for requirement in map(Requirement, asked):
             yield Attempt(f"{end}: {requirement}", _fault_of_bound(requirement, end, found[end]))
-        yield from _tests(end, python, [str(file.relative_to(ROOT)) for file in spread(files, count)], folder)
+        yield from _tests(end, python, [str(file.relative_to(ROOT)) for file in files], folder)
     _write(asked, found)
+
+
+def needed() -> list[str]:
+    """What the tests need of pyproject.toml."""
+    return [line for part in PARTS for line in dependencies(part) if name_of(line) not in NOT_NEEDED]
 
 
 def _uv(folder: Path) -> str:
@@ -61,8 +68,10 @@ def _environment(uv: str, place: Path, resolution: str, asked: list[str]) -> str
     # Where pip looks for wheels uv looks too: the CPU build of PyTorch may lie there.
     variables = {**os.environ, "UV_FIND_LINKS": os.environ.get("PIP_FIND_LINKS", "")}
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, place], check=True)
-    install = [uv, "pip", "install", "-q", "--python", python, f"--resolution={resolution}", *lines]
-    subprocess.run(install, check=True, env=variables)
+    install = [uv, "pip", "install", "-q", "--python", python]
+    # First, and kept from then on: among builds of one version the lowest is CUDA's. Its own needs follow.
+    subprocess.run([*install, "--no-deps", TORCH_PIN], check=True, env=variables)
+    subprocess.run([*install, f"--resolution={resolution}", *lines], check=True, env=variables)
     return python
 
 

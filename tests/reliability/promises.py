@@ -175,8 +175,8 @@ PROMISES = (
     Promise(
         "bounds",
         "The program works with the lowest and the newest versions that pyproject.toml allows",
-        "each bound, and the tests of the core and of the app, in an environment with the lowest and one with the "
-        "newest (PyTorch the same in both)",
+        "each bound, and the tests of the core and of the app (a count is of their files), in an environment with the "
+        "lowest and one with the newest (PyTorch the same in both)",
         both_ends.attempts,
         short=0,
         full=200,
