@@ -33,8 +33,9 @@ TOKENS_OF_PROMPT = 46
 CALIBRATION_PROMPTS = 80
 # Replies are written in batches of up to 32, and so many tokens long.
 ROWS, TOKENS_OF_REPLY = 32, 64
-# The causal direction keeps for its way back, of one token in one layer, so many numbers of each width.
-TOKENS_OF_GRADIENT = 320
+# The causal direction keeps the states of a batch of so many tokens after each layer, and for the way back through one
+# layer at a time, of each token, so many numbers of each width.
+TOKENS_OF_GRADIENT = 512
 KEPT_OF_MODEL_WIDTH, KEPT_OF_MLP_WIDTH = 10, 4
 
 
@@ -145,9 +146,10 @@ class Shape:
         return 3 * 4 * CALIBRATION_PROMPTS * self.vocabulary
 
     def _direction(self, number: int) -> int:
-        """What autograd keeps of the layers after the first candidate, which stands after the first third."""
-        kept = KEPT_OF_MODEL_WIDTH * self.d_model + KEPT_OF_MLP_WIDTH * self.d_in
-        return number * (2 * self.layers // 3) * TOKENS_OF_GRADIENT * kept
+        """The states after each layer from the first candidate on, which stands after the first third, and what
+        autograd keeps of one layer."""
+        of_one = KEPT_OF_MODEL_WIDTH * self.d_model + KEPT_OF_MLP_WIDTH * self.d_in
+        return number * TOKENS_OF_GRADIENT * (2 * self.layers // 3 * self.d_model + of_one)
 
     def _keys_and_values(self, tokens: int, number: int) -> int:
         return 2 * number * self.layers * self.kv_width * tokens
