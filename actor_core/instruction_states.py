@@ -43,11 +43,8 @@ def read_instructions(
             yield
             return
         given: list[Tensor] = []
-        handle = model.layers[layer].register_forward_hook(lambda _module, _inputs, output: given.append(output))
-        try:
+        with model.layers[layer].register_forward_hook(lambda _module, _inputs, output: given.append(output)):
             yield
-        finally:
-            handle.remove()
         batch, output = batches[place], given[0].float()  # [batch, tokens, d_model]
         of_instruction = _instruction(batch, head, tail)  # [batch, tokens]
         mean = (output * of_instruction[:, :, None]).sum(1) / of_instruction.sum(1, keepdim=True).clamp(min=1)

@@ -25,7 +25,19 @@ from transformers import DynamicCache
 from actor_core.model import Batch, LoadedModel
 from actor_core.prefix import copied
 
-__all__ = ["PREFIX", "Around", "Passage", "begin", "gradients_after", "held", "logits_of_last", "read", "sweep"]
+__all__ = [
+    "PREFIX",
+    "Around",
+    "Passage",
+    "bare",
+    "begin",
+    "gradients_after",
+    "held",
+    "logits_of_last",
+    "read",
+    "rows_of",
+    "sweep",
+]
 
 # The place of what all prompts begin with, which is read as a batch of one row.
 PREFIX = -1
@@ -61,6 +73,11 @@ class Passage:
             self.cache.layers[layer] = self.lent.layers[layer]
 
 
+def bare(_layer: int, _place: int) -> AbstractContextManager[None]:
+    """Surrounds a layer's work on a batch with nothing."""
+    return nullcontext()
+
+
 class _Entered(Exception):
     """Raised in the place of the last layer: nothing after it is wanted."""
 
@@ -69,7 +86,7 @@ def read(
     model: LoadedModel,
     batches: Sequence[Batch],
     layers: int,
-    around: Around = lambda layer, place: nullcontext(),
+    around: Around = bare,
     *,
     end: int | None = None,
     keeps: bool = False,
@@ -91,8 +108,12 @@ def read(
         columns, times = slice(batch.prefix, end), len(batch.rows)
         return begin(model, batch, columns, cache=grown, lent=prefix, times=times, keeps=keeps)
 
-    rows = {place: len(batch.rows) for place, batch in enumerate(batches)}
-    yield from sweep(model, rows, start, range(layers), around)
+    yield from sweep(model, rows_of(batches), start, range(layers), around)
+
+
+def rows_of(batches: Sequence[Batch]) -> dict[int, int]:
+    """How many rows each of ``batches`` has, under its place."""
+    return {place: len(batch.rows) for place, batch in enumerate(batches)}
 
 
 def sweep(
@@ -100,7 +121,7 @@ def sweep(
     rows: Mapping[int, int],
     start: Callable[[int], Passage],
     layers: range,
-    around: Around = lambda layer, place: nullcontext(),
+    around: Around = bare,
 ) -> Iterator[tuple[int, Mapping[int, Passage]]]:
     """Takes the batches at the places of ``rows``, which says how many rows each has, through ``layers``.
 
@@ -208,7 +229,7 @@ def _back(
     """`gradients_after` of ``passages`` that have passed layer ``first``, each layer with the share of work done."""
     given = {first: [passage.hidden for passage in passages.values()]}
     for layer in range(first + 1, model.n_layers):
-        _pass(model, layer, passages, lambda layer, place: nullcontext())
+        _pass(model, layer, passages, bare)
         given[layer] = [passage.hidden for passage in passages.values()]
     gradients: list[Tensor] = []
     with torch.enable_grad():

@@ -8,10 +8,11 @@ tokens is left out: the solve holds them where they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from actor_core.activations import LayerReading, Recorder
 from actor_core.delta import LayerDelta
 from actor_core.events import Event, Progress
 from actor_core.model import Batch, LoadedModel
-from actor_core.passages import Around, Passage, begin, logits_of_last, read, sweep
+from actor_core.passages import Around, Passage, bare, begin, logits_of_last, read, rows_of, sweep
 from actor_core.refusal_odds import RefusalOdds
 
 __all__ = ["Probe", "prepare_probe"]
@@ -58,14 +59,10 @@ class Probe:
         if not shift.any():
             return self.untuned
 
-        @contextmanager
-        def moved(layer: int, _place: int) -> Generator[None]:
-            handle = self.model.layers[layer].register_forward_hook(_mover(shift)) if layer == self.layer else None
-            try:
-                yield
-            finally:
-                if handle:
-                    handle.remove()
+        def moved(layer: int, _place: int) -> AbstractContextManager[Any]:
+            if layer != self.layer:
+                return nullcontext()
+            return self.model.layers[layer].register_forward_hook(_mover(shift))  # removed where the context ends
 
         return self._finished(moved)
 
@@ -77,23 +74,19 @@ class Probe:
         def recording(_layer: int, place: int) -> AbstractContextManager[None]:
             return recorder.recording(self.batches[place], none)
 
-        for _ in sweep(self.model, self._rows, self._again, range(self.layer, self.layer + 1), recording):
+        for _ in sweep(self.model, rows_of(self.batches), self._again, range(self.layer, self.layer + 1), recording):
             pass
         return recorder.reading()
 
-    def _finished(self, around: Around = lambda layer, place: nullcontext()) -> Tensor:
+    def _finished(self, around: Around = bare) -> Tensor:
         found = torch.empty(self.n_prompts)
         rest = range(self.layer, self.model.n_layers)
-        for _, arrived in sweep(self.model, self._rows, self._again, rest, around):
+        for _, arrived in sweep(self.model, rows_of(self.batches), self._again, rest, around):
             with torch.inference_mode():
                 of_batches = logits_of_last(self.model, list(arrived.values()))
             for place, logits in zip(arrived, of_batches, strict=True):
                 found[list(self.batches[place].rows)] = self.odds.log_odds(logits).cpu()
         return found
-
-    @property
-    def _rows(self) -> dict[int, int]:
-        return {place: len(batch.rows) for place, batch in enumerate(self.batches)}
 
     def _again(self, place: int) -> Passage:
         return copy(self.passages[place])
@@ -125,8 +118,7 @@ def prepare_probe(
         return begin(model, batches[place], slice(-1, None), lent=kept[place].cache)
 
     passages: dict[int, Passage] = {}
-    rows = {place: len(batch.rows) for place, batch in enumerate(batches)}
-    for _, arrived in sweep(model, rows, last_token, range(layer)):
+    for _, arrived in sweep(model, rows_of(batches), last_token, range(layer)):
         passages |= arrived
         yield Progress("strength", len(prompts), len(prompts))
-    return Probe(model, odds, layer, batches, tuple(passages[place] for place in rows))
+    return Probe(model, odds, layer, batches, tuple(passages[place] for place in range(len(batches))))
