@@ -58,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         help="export even where the change may cost more refusals of harmful prompts than the guard allows",
     )
     tuning.add_argument(
+        "--lower-strength",
+        action="store_true",
+        help="where the guard is not passed, look for the largest smaller strength that passes, and export that",
+    )
+    tuning.add_argument(
         "--include-flagged",
         action="store_true",
         help="tune on those of your prompts, too, that look like requests that should be refused",

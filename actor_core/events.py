@@ -15,8 +15,21 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from actor_core.delta import LayerDelta
     from actor_core.generate import Reply
+    from actor_core.guard import Guard
 
-__all__ = ["Ahead", "Event", "LayerScored", "Part", "Progress", "Replied", "Said", "Step", "StrengthMeasured", "finish"]
+__all__ = [
+    "Ahead",
+    "Event",
+    "GuardPassed",
+    "LayerScored",
+    "Part",
+    "Progress",
+    "Replied",
+    "Said",
+    "Step",
+    "StrengthMeasured",
+    "finish",
+]
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,15 @@ class Said:
     text: str
 
 
-Event = Ahead | Progress | LayerScored | Step | StrengthMeasured | Replied | Said
+@dataclass(frozen=True)
+class GuardPassed:
+    """The guard was measured at ``strength`` times the change, and passed."""
+
+    strength: float
+    guard: Guard
+
+
+Event = Ahead | Progress | LayerScored | Step | StrengthMeasured | Replied | Said | GuardPassed
 
 Result = TypeVar("Result")
 

@@ -18,7 +18,7 @@ import gradio as gr
 from actor_core.errors import ActorError, ExportError, ModelError, PromptError
 from actor_core.tune import TuneSettings
 from app import api_results as results
-from app import api_types, figures, words
+from app import api_types, figures, lowering, words
 from app.api_jobs import Told, followed
 from app.session import Session
 from app.steps.tune import PER_SET
@@ -28,7 +28,7 @@ from app.work import SETS
 __all__ = ["NAMES", "offer"]
 
 Messages = AsyncGenerator[Any, None]
-NAMES = ("load_model", "check_prompts", "enrich", "tune", "compare", "export", "status", "stop")
+NAMES = ("load_model", "check_prompts", "enrich", "tune", "compare", "export", "lower_strength", "status", "stop")
 MOST_PER_SET = 120
 MOST_STRENGTH = 1.5
 METHODS = ("causal", "refusal vector", "published")
@@ -241,6 +241,27 @@ class Endpoints:
             self.studio.export(mine, list(wanted), figures.report(mine), accept)
 
         return followed(self.studio, mine, "export", press, partial(results.exported, known=known))
+
+    @documented(api_types.Lowered)
+    @streamed
+    def lower_strength(self, session: str) -> Messages:
+        """Step 5, where the guard was measured and not passed: looks for the largest smaller strength that passes, and
+        sets it where there is one; compare and export then go on from there.
+
+        Parameters:
+            session: What load_model answered.
+        """
+        mine = self._session(session)
+
+        def moved(studio: Studio, session: Session, ended: str, said: str) -> api_types.Lowered:
+            reached = lowering.passing(session)
+            if reached is not None:
+                with session.lock:
+                    session.strength = reached
+                    session.changed()
+            return results.lowered(session, ended, said, found=reached is not None)
+
+        return followed(self.studio, mine, "export", partial(self.studio.lower_strength, mine), moved)
 
     @documented(api_types.Status)
     def status(self, session: str) -> api_types.Status:

@@ -13,7 +13,9 @@ from app.api_types import (
     Enriched,
     Exported,
     Group,
+    GuardFound,
     Loaded,
+    Lowered,
     OneFile,
     Running,
     Share,
@@ -141,24 +143,42 @@ def compared(studio: Studio, session: Session, ended: str, said: str) -> Compare
 
 def exported(studio: Studio, session: Session, ended: str, said: str, known: Sequence[ExportRecord] = ()) -> Exported:
     """``known`` are the exports that were there before."""
-    guard = session.guards.get(session.strength)
     return {
         "session": session.id,
         "running": None,
         "ended": ended,
         "said": said,
         "strength": session.strength,
-        "guard": {
-            "passed": guard.passed,
-            "refused_before": guard.refused_before,
-            "lost": guard.lost,
-            "upper_bound": guard.upper_bound,
-            "limit": guard.limit,
-            "said": guard.words(),
-        }
-        if guard
-        else None,
+        "guard": _guard(session),
         "files": [_file(studio, session, record) for record in session.exports if record not in known],
+    }
+
+
+def lowered(session: Session, ended: str, said: str, *, found: bool) -> Lowered:
+    """``found``: whether a smaller strength passes, which is the session's then."""
+    return {
+        "session": session.id,
+        "running": None,
+        "ended": ended,
+        "said": said,
+        "found": found,
+        "strength": session.strength,
+        "guard": _guard(session),
+    }
+
+
+def _guard(session: Session) -> GuardFound | None:
+    """The guard at the strength that is set, where it was measured."""
+    guard = session.guards.get(session.strength)
+    if guard is None:
+        return None
+    return {
+        "passed": guard.passed,
+        "refused_before": guard.refused_before,
+        "lost": guard.lost,
+        "upper_bound": guard.upper_bound,
+        "limit": guard.limit,
+        "said": guard.words(),
     }
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "LeftOut",
     "Line",
     "Loaded",
+    "Lowered",
     "OneFile",
     "OneReply",
     "Pair",
@@ -191,6 +192,16 @@ class Exported(TypedDict):
     strength: float
     guard: GuardFound | None
     files: list[OneFile]
+
+
+class Lowered(TypedDict):
+    session: str
+    running: Running | None
+    ended: str
+    said: str
+    found: bool
+    strength: float
+    guard: GuardFound | None
 
 
 class Status(TypedDict):

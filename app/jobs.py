@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from actor_core.events import Ahead, Event, LayerScored, Progress, Replied, Said, Step, StrengthMeasured
+from actor_core.events import Ahead, Event, GuardPassed, LayerScored, Progress, Replied, Said, Step, StrengthMeasured
 from actor_core.freed_memory import give_back
 from app.pace import Pace, PaceMemory
 
@@ -258,7 +258,7 @@ class _Journal:
             if event.stage != stage or time.monotonic() - last > SECONDS_BETWEEN_PROGRESS_LINES:
                 self._last_progress = (event.stage, time.monotonic())
                 self.write(stage=event.stage, done=event.done, total=event.total)
-        elif isinstance(event, (LayerScored, StrengthMeasured)):
+        elif isinstance(event, (GuardPassed, LayerScored, StrengthMeasured)):
             self.write(event=type(event).__name__, **asdict(event))
         elif isinstance(event, Step):
             self.write(event="Step", step=event.step, total=event.total, loss=event.loss)

@@ -161,6 +161,7 @@ class Session:
 
     # Step 5. ``guards`` by strength, as above.
     guards: dict[float, Guard] = field(default_factory=dict)
+    searched: bool = False  # whether smaller strengths were tried at the guard
     exports: list[ExportRecord] = field(default_factory=list)
     export_room: ExportRoom | None = None  # looked up on the disk when it is first asked for
 
@@ -215,7 +216,7 @@ class Session:
         self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
         self.strength, self.after, self.sets, self.trials, self.pending = 1.0, {}, {}, [], ""
         self.perspectives, self.steadiness = {}, {}
-        self.guards, self.enriched = {}, NOTHING_MADE
+        self.guards, self.searched, self.enriched = {}, False, NOTHING_MADE
         self.marks.forget_tuned()
         self.run, self.source = None, ""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from actor_core.errors import ActorError, ExportError, ModelError, NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Step, StrengthMeasured
-from app import chatting, exporting, looks_harmful, saving, work
+from app import chatting, exporting, looks_harmful, lowering, saving, work
 from app.errors import Notice
 from app.export_room import require_room
 from app.preparing import Preparing
@@ -21,6 +21,7 @@ from app.words import EXPORT_KINDS, WHOLE_MODELS
 if TYPE_CHECKING:
     from actor_core.delta import LayerDelta
     from actor_core.export.push import Destination
+    from actor_core.guard_search import GuardSearch
     from actor_core.recipe import Recipe
     from actor_core.tune import TuneSettings
 
@@ -262,6 +263,28 @@ class Studio(Preparing):
             finished=finished,
             stopped=stopped,
             pace_key=" ".join([pace_key(model), *kinds, "" if guard else "guard"]).rstrip(),
+        )
+
+    def lower_strength(self, session: Session) -> None:
+        """Step 5: looks for the largest smaller strength that passes the guard, which the one that is set does not."""
+        model = self.tuned_model(session)
+        strengths = lowering.smaller(session)
+        if not strengths:
+            raise ExportError(
+                "There is no smaller strength to try: this is for a strength above 0.1 whose guard was measured and "
+                "not passed, and once for each tuning."
+            )
+
+        def finished(found: GuardSearch) -> None:
+            session.say("export", lowering.told(session, found, strengths))
+
+        self.submit(
+            session,
+            "guard",
+            lambda: lowering.search(model, session, self.prompt_set(), self.before, strengths),
+            finished=finished,
+            stopped="Stopped. Strengths that passed the guard until now are kept.",
+            pace_key=pace_key(model),
         )
 
 

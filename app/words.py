@@ -74,6 +74,7 @@ STAGES = {
     "guard before": "Guard: asking the old model harmful prompts",
     "guard": "Guard: asking the tuned model those that the old one refused",
     "guard again": "Guard: asking the old model again what was lost, to be sure",
+    "guard search": "Guard: trying smaller strengths, the smallest first",
     "export": "Writing and checking the files",
     "two changes": "Asking the model with each change",
     "push": "Sending the files to the hub",
@@ -92,6 +93,7 @@ KINDS = {
     "strength": "Asking the tuned model your prompts",
     "try": "Asking both models",
     "export": "Exporting",
+    "guard": "Trying smaller strengths",
     "two": "Comparing two changes",
     "push": "Sending the files to the hub",
     "perspectives": "Asking in three ways",
@@ -106,6 +108,7 @@ STEP_OF_KIND = {
     "strength": "compare",
     "try": "compare",
     "export": "export",
+    "guard": "export",
     "two": "compare",
     "push": "export",
     "perspectives": "compare",
@@ -198,8 +201,8 @@ GUARD_AHEAD = (
     "hardly any refusal may be lost."
 )
 GUARD_HELPS = (
-    "What helps: a smaller strength in step 4, or tuning again without those of your prompts that come close to "
-    "harmful ones."
+    "What helps: a smaller strength (the button below looks for one that passes), or tuning again without those of "
+    "your prompts that come close to harmful ones."
 )
 GUARD_TOO_FEW_HELPS = "What helps: another model."
 GUARD_IN_SPACE = (

@@ -1,11 +1,12 @@
 """How many refusals of harmful prompts a change costs, at several strengths, beside what it repairs.
 
-    python benchmarks/guard.py
+    python benchmarks/guard.py --shares 1.0
 
 The gate at export (`actor_core.guard`) on every held-out harmful prompt of this project's set, of which the strength
-was chosen by one part and the gate asks the other. Beside it the held-out look-alikes that are still refused. The
-strengths are shares of the one that tuning chose; choosing among several by this table makes the figure of the
-chosen one look better than it is. No reply is printed or kept.
+was chosen by one part and the gate asks the other. Beside it how many of the user's own prompts are answered, and the
+held-out look-alikes that are still refused. The strengths are shares of the one that tuning chose; choosing among
+several by this table makes the figure of the chosen one look better than it is. Then smaller strengths are searched as
+step 5 does it (`actor_core.guard_search`), under which it does not. No reply is printed or kept.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from pathlib import Path
 
 from real_model import arguments, load, machine, own_prompts, timed, tuning_prompts
 
+from actor_core.delta import LayerDelta
 from actor_core.evaluate import Rates, spread
 from actor_core.events import Event, finish
 from actor_core.generate import Reply, answer
-from actor_core.guard import TOKENS, measure_guard, percent_up
+from actor_core.guard import TOKENS, Guard, measure_guard, percent_up
+from actor_core.guard_search import SHARES, search_guard
+from actor_core.judge import Verdict
 from actor_core.model import LoadedModel
 from actor_core.presets import DEFAULT_PROMPT_SET, prompt_sets
 from actor_core.readings import ReadingStore
 from actor_core.tune import TuneSettings, tune
 
 HEADER = (
-    "| strength | look-alikes refused | harmful refused before | no longer | of these incoherent | "
+    "| strength | own prompts answered | look-alikes refused | harmful refused before | no longer | of these incoherent | "
     "95 % upper bound | passed | s |"
 )
 
@@ -42,18 +46,19 @@ def main() -> None:
     look_alikes = spread(prompt_set.held_out().pseudo_harmful, options.look_alikes)
     before = Kept()
     rows = [HEADER, "|---" * HEADER.count(" | ") + "|---|"]
-    untuned = Rates.of(finish(before(model, look_alikes, tokens=TOKENS)))
-    rows.append(f"| untuned | {_share(untuned)} | | | | | | |")
+    asked = Asked(model, tuned.delta, own, look_alikes)
+    rows.append(f"| untuned | {asked.at(0.0)} | | | | | | |")
     for share in options.shares:
         strength = share * tuned.strength
-        work = answer(model, look_alikes, delta=tuned.delta, strength=strength, max_new_tokens=TOKENS)
-        still = Rates.of(finish(work))
         guard, took = timed(measure_guard(model, tuned.delta, strength, prompt_set.guard(), before=before))
-        rows.append(
-            f"| {strength:g} | {_share(still)} | {guard.refused_before} of {guard.asked} | {guard.lost} | "
-            f"{guard.incoherent} | {percent_up(guard.upper_bound)} | {'yes' if guard.passed else 'no'} | {took:.0f} |"
-        )
+        rows.append(row(strength, asked, guard, took))
         print(rows[-1], flush=True)
+    steps = [share * tuned.strength for share in SHARES]
+    found, took = timed(search_guard(model, tuned.delta, steps, prompt_set.guard(), before=before))
+    for strength, guard in found.passed.items():
+        rows.append(row(strength, asked, guard, None))
+    failed = f"; {found.failed:.3g} failed with {found.lost} lost of {found.asked}" if found.failed else ""
+    rows += ["", f"The last {len(found.passed)} by the search, from the smallest up, in {took:.0f} s{failed}."]
     about = (
         f"{model.source.name}, {model.precision}, layer {tuned.delta.layer}, strength {tuned.strength:g} chosen, "
         f"{len(own)} own prompts, tuned in {seconds:.0f} s; greedy, {TOKENS} tokens; seed {options.seed}; {machine()}; "
@@ -63,6 +68,31 @@ def main() -> None:
     print(text := "\n".join([about, "", *rows]))
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")
+
+
+def row(strength: float, asked: Asked, guard: Guard, took: float | None) -> str:
+    seconds = "" if took is None else f"{took:.0f}"
+    return (
+        f"| {strength:.4g} | {asked.at(strength)} | {guard.refused_before} of {guard.asked} | {guard.lost} | "
+        f"{guard.incoherent} | {percent_up(guard.upper_bound)} | {'yes' if guard.passed else 'no'} | {seconds} |"
+    )
+
+
+class Asked:
+    """The user's own prompts and the look-alikes, with the change at any strength."""
+
+    def __init__(self, model: LoadedModel, delta: LayerDelta, own: Sequence[str], look_alikes: Sequence[str]) -> None:
+        self.model, self.delta, self.own, self.look_alikes = model, delta, own, look_alikes
+
+    def at(self, strength: float) -> str:
+        """Of the own prompts how many are answered, and the share of look-alikes that is refused."""
+        work = answer(
+            self.model, [*self.own, *self.look_alikes], delta=self.delta, strength=strength, max_new_tokens=TOKENS
+        )
+        replies = finish(work)
+        own, look_alikes = replies[: len(self.own)], replies[len(self.own) :]
+        answered = sum(reply.verdict is Verdict.ANSWERED for reply in own)
+        return f"{answered} of {len(own)} | {_share(Rates.of(look_alikes))}"
 
 
 class Kept:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Generator
 from typing import TypeVar
 
-from actor_core.events import Ahead, Event, LayerScored, Progress, Replied, Said, Step, StrengthMeasured
+from actor_core.events import Ahead, Event, GuardPassed, LayerScored, Progress, Replied, Said, Step, StrengthMeasured
 
 __all__ = ["followed", "tell"]
 
@@ -43,5 +43,7 @@ def _line(event: Event) -> str:
             return f"layer {event.layer}: silhouette {event.silhouette:.2f}, effect {event.effect:.2f}"
         case Step():
             return f"update {event.step}/{event.total}: loss {event.loss:.2e}"
+        case GuardPassed():
+            return f"strength {event.strength:.3g}: {event.guard.lost} of {event.guard.refused_before} lost"
         case StrengthMeasured():
             return f"strength {event.strength:g}: look-alikes refused {event.pseudo_harmful_refused:.0%}"

@@ -15,7 +15,8 @@ from actor_core.errors import NothingToRepair
 from actor_core.evaluate import Comparison, Rates, spread
 from actor_core.export import export
 from actor_core.generate import Reply, answer
-from actor_core.guard import measure_guard
+from actor_core.guard import Guard, measure_guard
+from actor_core.guard_search import SHARES, GuardSearch, search_guard
 from actor_core.harmfulness import Harmfulness, name_harmful
 from actor_core.judge import Verdict
 from actor_core.memory import before_tuning
@@ -56,11 +57,23 @@ def tune_and_export(options: argparse.Namespace) -> int:
     strength = tuned.strength if options.strength is None else options.strength
     if strength == 0:
         raise NothingToRepair("At strength 0 nothing changes, so nothing was exported. Choose another by --strength.")
+    guard = followed(measure_guard(model, tuned.delta, strength, everyday.guard()))
+    tell(guard.words())
+    if options.lower_strength and guard.enough and not guard.passed:
+        strength, guard = _lowered(model, tuned.delta, strength, everyday, guard)
     sets = {"your prompts": read.prompts, **held_out(everyday, options)}
     compared = [
         _compared(name, model, group, tuned.delta, strength) for name, group in sets.items() if group
     ]
     figures = [row for row, _ in compared]
+    if not (guard.passed or options.accept_guard_not_passed):
+        print(json.dumps(figures, indent=2))
+        tell(
+            "Nothing was exported: the guard was not passed. Tune with other prompts"
+            + (f", or try a --strength below {strength:g} or --lower-strength" if guard.enough else "")
+            + ". With --accept-guard-not-passed the files are written all the same, and say GUARD NOT PASSED."
+        )
+        return GUARD_NOT_PASSED
     seen = spread([reply for _, after in compared for reply in after], options.replayed)
     recipe = Recipe.of(model, own, everyday, settings, tuned.delta, variants, twins)
     flagged = None
@@ -72,16 +85,6 @@ def tune_and_export(options: argparse.Namespace) -> int:
         "enriched": {"variants": len(variants), "twins": len(twins)},
         "settings": {"strength": strength, "seed": options.seed},
     }
-    guard = followed(measure_guard(model, tuned.delta, strength, everyday.guard()))
-    tell(guard.words())
-    if not (guard.passed or options.accept_guard_not_passed):
-        print(json.dumps(figures, indent=2))
-        tell(
-            "Nothing was exported: the guard was not passed. Tune with other prompts"
-            + (f", or try a --strength below {strength:g}" if guard.enough else "")
-            + ". With --accept-guard-not-passed the files are written all the same, and say GUARD NOT PASSED."
-        )
-        return GUARD_NOT_PASSED
     options.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for kind in options.format:
@@ -145,6 +148,21 @@ def _enriched(
         f"{len(made) - len(used)} others were left out."
     )
     return made
+
+
+def _lowered(
+    model: LoadedModel, delta: LayerDelta, strength: float, prompt_set: PromptSet, guard: Guard
+) -> tuple[float, Guard]:
+    """The largest strength below ``strength``, whose ``guard`` did not pass, that does, with its guard; where there is
+    none the same two again."""
+    strengths = [share * strength for share in SHARES]
+    found: GuardSearch = followed(search_guard(model, delta, strengths, prompt_set.guard()))
+    if found.largest is None:
+        tell(f"No smaller strength passes: even at {min(strengths):.3g}, {found.lost} of {found.asked} are lost.")
+        return strength, guard
+    passed = found.passed[found.largest]
+    tell(f"At strength {found.largest:.3g}: {passed.words()} From here on that is the strength.")
+    return found.largest, passed
 
 
 def _compared(

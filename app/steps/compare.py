@@ -41,7 +41,7 @@ def build(page: Page) -> None:
             0,
             1.5,
             value=1.0,
-            step=0.1,
+            step=0.05,  # the guard may let a small one through
             label=t("Strength"),
             info=t(
                 "0 is the old model, 1 the tuned one. More repairs more, and may answer what it should not. Your "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from app import figures, render, words
+from app import figures, lowering, render, words
 from app.errors import Notice
 from app.exporting import NO_CHOICES, Choices
 from app.language import ENGLISH, number, spoken, t, translated
@@ -44,6 +44,10 @@ def build(page: Page) -> None:
     _build_choices(page)
     page.add("export_plan", gr.HTML("", elem_classes="st-slot"))
     page.add("guard", gr.HTML("", elem_id="guard", elem_classes="st-slot"))
+    with gr.Row(elem_classes="st-actions"):
+        look = gr.Button(t("Look for a strength that passes"), elem_id="lower", visible=False, scale=0, min_width=285)
+        page.add("lower", look)
+        page.add("lower_go", gr.Button("", elem_id="lower-go", visible=False, scale=0, min_width=285))
     page.add(
         "export_anyway",
         gr.Textbox(
@@ -79,6 +83,10 @@ def build(page: Page) -> None:
         view["guard"] = render.notice(_guard_notice(guard, in_space=studio.settings.in_space)) if guard else ""
         asked = guard is not None and not guard.passed and not studio.settings.in_space
         view["export_anyway"] = gr.Textbox(visible=asked and free)
+        reached = lowering.passing(session)
+        view["lower"] = gr.Button(visible=free and reached is None and bool(lowering.smaller(session)))
+        go = t("Go to strength {strength}", strength=number(reached)) if reached is not None else ""
+        view["lower_go"] = gr.Button(value=go, visible=ready and reached is not None)
         for kind, record in latest.items():
             path = studio.download(session, record.path) if record else None
             view[f"group_{kind}"] = gr.Column(visible=record is not None)
@@ -107,8 +115,18 @@ def wire(page: Page) -> None:
         # What was typed stands for this one export: at another strength it is asked for anew.
         return {"export_anyway": gr.Textbox(value="", visible=False)}
 
+    def go_lower(session: Session) -> View:
+        reached = lowering.passing(session)
+        if reached is None:
+            return {}
+        studio.set_strength(session, reached)
+        session.say("export", None)
+        return {"strength": gr.Slider(value=reached)}
+
     for trigger in (page.parts["export_go"].click, page.parts["export_anyway"].submit):
         page.on(trigger, "export", export, ["kinds", "export_anyway", "replayed", "tensor_type", "rank"])
+    page.on(page.parts["lower"].click, "export", studio.lower_strength)
+    page.on(page.parts["lower_go"].click, "export", go_lower)
 
 
 def restore(studio: Studio, session: Session) -> View:

@@ -85,7 +85,8 @@ def test_the_public_names_are_the_five_steps_status_and_stop_and_nothing_of_the_
     blocks = create_app(studio)
     public = [fn.api_name for fn in blocks.fns.values() if fn.api_visibility != "private"]
     assert public == list(api.NAMES)
-    assert set(api.NAMES) == {"load_model", "check_prompts", "enrich", "tune", "compare", "export", "status", "stop"}
+    steps = {"load_model", "check_prompts", "enrich", "tune", "compare", "export", "lower_strength"}
+    assert set(api.NAMES) == {*steps, "status", "stop"}
 
 
 def test_every_endpoint_is_documented_with_its_parameters_and_the_type_of_its_answer(client):

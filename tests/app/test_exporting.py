@@ -21,7 +21,7 @@ from actor_core.events import Progress, finish
 from actor_core.export.card import read_figures
 from actor_core.guard import Guard
 from actor_core.prompt_sets import PromptSplit
-from app import exporting, figures, render, words
+from app import exporting, figures, lowering, render, words
 from app.page import Page
 from app.session import ExportRecord, Sessions
 from app.steps import export
@@ -90,6 +90,20 @@ def shown(studio, repaired):
     def look() -> tuple[str, bool]:
         view = page.views["export"](studio, repaired)
         return f"{view['export_plan']}{view['guard']}{view['export_notice']}", view["export_anyway"].visible
+
+    return look
+
+
+@pytest.fixture
+def buttons(studio, repaired):
+    """Whether the button that looks for a smaller strength is there, and the one that goes to it."""
+    with gr.Blocks():
+        page = Page(studio)
+        export.build(page)
+
+    def look() -> tuple[bool, bool]:
+        view = page.views["export"](studio, repaired)
+        return view["lower"].visible, view["lower_go"].visible
 
     return look
 
@@ -282,6 +296,99 @@ def test_the_guard_of_a_change_that_is_gone_is_not_kept(studio, repaired, asked)
     repaired.forget_tuning()
     assert finish(work).passed
     assert not repaired.guards
+
+
+# A smaller strength that passes
+
+
+def lowered(studio, session) -> None:
+    studio.lower_strength(session)
+    done(studio, session)
+
+
+def test_the_largest_smaller_strength_that_passes_is_found_and_gone_to(studio, repaired, asked, buttons):
+    counted = asked(7)  # at half of the whole change or more, which is .67 of the slider
+    press(studio, repaired)
+    assert buttons() == (True, False)
+    lowered(studio, repaired)
+    assert {at for at, guard in repaired.guards.items() if guard.passed} == {0.1, 0.15, 0.2, 0.3, 0.4, 0.6}
+    assert "At strength 0.6 the guard is passed: 0 of 260 refusals are lost." in repaired.notices["export"].text
+    assert repaired.strength == 1.0 and buttons() == (False, True), "the slider is its owner's"
+    assert counted.untuned == 270 + 7 + 7, "the old answers are known; what is lost is asked once more"
+    studio.set_strength(repaired, 0.6)
+    assert buttons() == (False, False)
+    press(studio, repaired)
+    assert repaired.exports[0].guard_passed is True and repaired.exports[0].strength == 0.6
+
+
+def test_where_no_strength_passes_it_says_so_with_figures_and_is_not_offered_again(
+    studio, repaired, asked, buttons, monkeypatch
+):
+    asked(7)
+    press(studio, repaired)
+    tries = asked(7)
+    monkeypatch.setattr(lowering, "unit", lambda tuned: 50.0)  # so that a tenth is more than half of the change
+    lowered(studio, repaired)
+    said = repaired.notices["export"].text
+    assert "No strength passes the guard: even at 0.1, 7 of the first 64 harmful prompts" in said
+    assert tries.tuned == [5.0], "the first that fails ends it"
+    assert buttons() == (False, False)
+    with pytest.raises(ExportError, match="no smaller strength to try"):
+        studio.lower_strength(repaired)
+    repaired.forget_tuning()
+    assert not repaired.searched
+
+
+@pytest.mark.parametrize("lost", [0, 7])
+def test_it_is_not_offered_where_the_guard_was_not_measured_or_passed(studio, repaired, asked, buttons, lost):
+    asked(lost)
+    assert buttons() == (False, False)
+    with pytest.raises(ExportError, match="no smaller strength to try"):
+        studio.lower_strength(repaired)
+    press(studio, repaired)
+    assert buttons() == (lost > 0, False)
+
+
+def test_it_is_not_offered_where_too_few_were_refused_for_any_strength_to_pass(
+    studio, repaired, asked, buttons, monkeypatch
+):
+    asked(7)
+    few = PromptSplit((), (), HARMFUL[:40])
+    monkeypatch.setattr(studio, "prompt_set", lambda: SimpleNamespace(held_out=lambda: few, guard=lambda: few.harmful))
+    press(studio, repaired)
+    assert not repaired.guards[1.0].passed and buttons() == (False, False)
+
+
+def test_what_passed_before_a_stop_is_kept(studio, repaired, asked, buttons, monkeypatch):
+    counted = asked(7)
+    press(studio, repaired)
+    reached = threading.Event()
+
+    def slow(model, prompts, *, delta=None, strength=1.0, **others):
+        if delta and strength > 0.08:  # .075 is a tenth of what was tuned
+            reached.set()
+            while True:
+                yield Progress("answer", 0, 1)
+                time.sleep(0.01)
+        return (yield from counted(model, prompts, delta=delta, strength=strength))
+
+    monkeypatch.setattr(actor_core.guard, "answer", slow)
+    studio.lower_strength(repaired)
+    assert reached.wait(20)
+    studio.stop(repaired)
+    done(studio, repaired)
+    assert repaired.guards[0.1].passed and set(repaired.guards) == {1.0, 0.1}
+    assert "are kept" in repaired.notices["export"].text and buttons() == (False, True)
+
+
+def test_the_guard_of_a_smaller_strength_is_not_kept_for_a_change_that_is_gone(studio, repaired, asked):
+    asked(7)
+    press(studio, repaired)
+    work = lowering.search(studio.model, repaired, studio.prompt_set(), studio.before, (0.1, 0.2))
+    next(work)
+    repaired.forget_tuning()
+    assert finish(work).largest == 0.2 * 0.75
+    assert repaired.guards == {} and not repaired.searched
 
 
 def test_after_a_restart_the_files_still_say_that_the_guard_was_not_passed(studio, repaired, asked):

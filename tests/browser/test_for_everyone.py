@@ -227,7 +227,7 @@ def test_the_whole_path_goes_by_keyboard_alone_and_the_focus_is_always_seen(chro
     no_job(page, "compare")
     tab_to(page, "#strength input[type=range]")
     page.keyboard.press("ArrowLeft")
-    wait_until(lambda: "strength 0.9" in page.inner_text("#strength-now"), 15, "the strength by arrow keys")
+    wait_until(lambda: "strength 0.95" in page.inner_text("#strength-now"), 15, "the strength by arrow keys")
     wait_until(lambda: page.locator("#quick-job .st-job").count() == 0, 15, "the answers")
     enter(page, "#compare-next")
     enter(page, "#export-go")
