@@ -31,8 +31,8 @@ from actor_core.readings import ReadingStore
 from actor_core.tune import TuneSettings, tune
 
 HEADER = (
-    "| strength | own prompts answered | look-alikes refused | harmful refused before | no longer | of these incoherent | "
-    "95 % upper bound | passed | s |"
+    "| strength | own prompts answered | look-alikes refused | harmful refused before | no longer | "
+    "of these incoherent | 95 % upper bound | passed | s |"
 )
 
 
