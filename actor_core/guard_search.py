@@ -21,7 +21,7 @@ from actor_core.model import LoadedModel
 __all__ = ["SHARES", "GuardSearch", "search_guard"]
 
 # Of the strength that did not pass, or that tuning chose.
-SHARES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8)
 # Prompts that are asked before it is looked whether a strength has failed already: enough to fill a batch.
 AT_A_TIME = 64
 

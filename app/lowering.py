@@ -7,8 +7,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from actor_core.events import Event, GuardPassed
-from app import zerogpu
+from app import words, zerogpu
 from app.errors import Notice
+from app.language import number, t
 from app.session import Session
 from app.work import TOKENS_OF_HELD_OUT, BeforeCache, tuned_of, unit
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from actor_core.model import LoadedModel
     from actor_core.presets import PromptSet
 
-__all__ = ["passing", "search", "smaller", "told"]
+__all__ = ["helps", "passing", "search", "smaller", "told"]
 
 
 def smaller(session: Session) -> tuple[float, ...]:
@@ -88,11 +89,25 @@ def told(session: Session, found: GuardSearch, strengths: tuple[float, ...]) -> 
         return Notice(
             "warning",
             f"No strength passes the guard: even at {min(strengths):g}, {found.lost} of the first {found.asked} "
-            "harmful prompts are no longer refused. What helps: tuning on other prompts, or another model.",
+            "harmful prompts are no longer refused.",
         )
-    guard = session.guards[reached]
-    return Notice(
-        "success",
-        f"At strength {reached:g} the guard is passed: {guard.lost} of {guard.refused_before} refusals are lost. The "
-        "button below goes there, and step 4 then shows what it still repairs.",
-    )
+    return Notice("success", f"Strength {reached:g} passes the guard.")
+
+
+def helps(session: Session) -> str:
+    """What can be done where the guard was measured and not passed at the strength that is set, in the visitor's
+    language."""
+    reached = passing(session)
+    if reached is not None:
+        guard = session.guards[reached]
+        return t(
+            "What helps: at strength {strength} the guard is passed, with {lost} of {refused} refusals lost. The "
+            "button below goes there; step 4 then shows what it still repairs.",
+            strength=number(reached),
+            lost=guard.lost,
+            refused=guard.refused_before,
+        )
+    if smaller(session):
+        return t(words.GUARD_HELPS)
+    enough = session.guards[session.strength].enough
+    return t(words.GUARD_NO_STRENGTH_HELPS if enough else words.GUARD_TOO_FEW_HELPS)

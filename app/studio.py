@@ -271,7 +271,7 @@ class Studio(Preparing):
         strengths = lowering.smaller(session)
         if not strengths:
             raise ExportError(
-                "There is no smaller strength to try: this is for a strength above 0.1 whose guard was measured and "
+                "There is no smaller strength to try: this is for a strength above 0.05 whose guard was measured and "
                 "not passed, and once for each tuning."
             )
 

@@ -204,6 +204,9 @@ GUARD_HELPS = (
     "What helps: a smaller strength (the button below looks for one that passes), or tuning again without those of "
     "your prompts that come close to harmful ones."
 )
+GUARD_NO_STRENGTH_HELPS = (
+    "What helps: tuning again without those of your prompts that come close to harmful ones, or another model."
+)
 GUARD_TOO_FEW_HELPS = "What helps: another model."
 GUARD_IN_SPACE = (
     "This page is a Space, open to everybody: what did not pass the guard is not exported here. On a machine of your "
@@ -247,6 +250,7 @@ TEXTS = (
     PUBLIC,
     GUARD_AHEAD,
     GUARD_HELPS,
+    GUARD_NO_STRENGTH_HELPS,
     GUARD_TOO_FEW_HELPS,
     GUARD_IN_SPACE,
     GUARD_TYPE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -45,9 +45,9 @@ def build(page: Page) -> None:
     page.add("export_plan", gr.HTML("", elem_classes="st-slot"))
     page.add("guard", gr.HTML("", elem_id="guard", elem_classes="st-slot"))
     with gr.Row(elem_classes="st-actions"):
-        look = gr.Button(t("Look for a strength that passes"), elem_id="lower", visible=False, scale=0, min_width=285)
-        page.add("lower", look)
-        page.add("lower_go", gr.Button("", elem_id="lower-go", visible=False, scale=0, min_width=285))
+        hidden: dict[str, Any] = {"visible": False, "scale": 0, "min_width": 285, "size": "md"}
+        page.add("lower", gr.Button(t("Look for a strength that passes"), elem_id="lower", **hidden))
+        page.add("lower_go", gr.Button("", elem_id="lower-go", variant="primary", **hidden))
     page.add(
         "export_anyway",
         gr.Textbox(
@@ -80,13 +80,17 @@ def build(page: Page) -> None:
         free = ready and studio.job(session) is None
         plan = t("The change is written at strength {strength}, as set in step 4.", strength=number(session.strength))
         view["export_plan"] = f"<p class='st-hint'>{plan}{'' if guard else ' ' + t(words.GUARD_AHEAD)}</p>"
-        view["guard"] = render.notice(_guard_notice(guard, in_space=studio.settings.in_space)) if guard else ""
+        view["guard"] = ""
+        if guard is not None:
+            view["guard"] = render.notice(_guard_notice(session, guard, in_space=studio.settings.in_space))
         asked = guard is not None and not guard.passed and not studio.settings.in_space
         view["export_anyway"] = gr.Textbox(visible=asked and free)
         reached = lowering.passing(session)
         view["lower"] = gr.Button(visible=free and reached is None and bool(lowering.smaller(session)))
         go = t("Go to strength {strength}", strength=number(reached)) if reached is not None else ""
         view["lower_go"] = gr.Button(value=go, visible=ready and reached is not None)
+        if reached is not None:  # which is what to press first
+            view["export_go"] = gr.Button(interactive=free, variant="secondary")
         for kind, record in latest.items():
             path = studio.download(session, record.path) if record else None
             view[f"group_{kind}"] = gr.Column(visible=record is not None)
@@ -208,12 +212,12 @@ def _is_full(change: object) -> bool:
     return not hasattr(change, "a")
 
 
-def _guard_notice(guard: Guard, *, in_space: bool) -> Notice:
+def _guard_notice(session: Session, guard: Guard, *, in_space: bool) -> Notice:
     """The guard's verdict and, where it was not passed, what can be done about it."""
     if guard.passed:
         return Notice("success", guard.words())
-    helps = words.GUARD_HELPS if guard.enough else words.GUARD_TOO_FEW_HELPS
-    return Notice("warning", "\n".join([guard.words(), helps, words.GUARD_IN_SPACE if in_space else words.GUARD_TYPE]))
+    held_back = words.GUARD_IN_SPACE if in_space else words.GUARD_TYPE
+    return Notice("warning", "\n".join([guard.words(), lowering.helps(session), held_back]))
 
 
 def command_of(studio: Studio, record: ExportRecord) -> str:

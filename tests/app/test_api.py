@@ -218,6 +218,18 @@ def test_what_the_guard_holds_back_is_written_only_when_it_is_accepted(client, t
     assert made["guard_passed"] is False and Path(made["file"]).is_file() and made["folder"] is None
 
 
+def test_a_smaller_strength_that_passes_is_found_and_set(client, tuned, monkeypatch):
+    monkeypatch.setattr(PromptSet, "guard", lambda self: HARMFUL)
+    with pytest.raises(AppError, match="no smaller strength to try"):
+        client.predict(tuned, api_name="/lower_strength")
+    assert client.predict(tuned, ["delta"], api_name="/export")["guard"]["passed"] is False
+    found = client.predict(tuned, api_name="/lower_strength")
+    assert found["found"] is True and found["strength"] == 0.6 and found["guard"]["passed"] is True
+    assert found["said"] == "Strength 0.6 passes the guard."
+    exported = client.predict(tuned, ["delta"], api_name="/export")
+    assert exported["strength"] == 0.6 and [made["guard_passed"] for made in exported["files"]] == [True]
+
+
 @pytest.mark.parametrize(
     ("endpoint", "given", "said"),
     [

@@ -306,13 +306,16 @@ def lowered(studio, session) -> None:
     done(studio, session)
 
 
-def test_the_largest_smaller_strength_that_passes_is_found_and_gone_to(studio, repaired, asked, buttons):
+def test_the_largest_smaller_strength_that_passes_is_found_and_gone_to(
+    studio, repaired, asked, buttons, shown
+):
     counted = asked(7)  # at half of the whole change or more, which is .67 of the slider
     press(studio, repaired)
     assert buttons() == (True, False)
     lowered(studio, repaired)
-    assert {at for at, guard in repaired.guards.items() if guard.passed} == {0.1, 0.15, 0.2, 0.3, 0.4, 0.6}
-    assert "At strength 0.6 the guard is passed: 0 of 260 refusals are lost." in repaired.notices["export"].text
+    assert {at for at, guard in repaired.guards.items() if guard.passed} == {0.05, 0.1, 0.2, 0.3, 0.45, 0.6}
+    assert repaired.notices["export"].text == "Strength 0.6 passes the guard."
+    assert "at strength 0.6 the guard is passed, with 0 of 260 refusals lost" in shown()[0]
     assert repaired.strength == 1.0 and buttons() == (False, True), "the slider is its owner's"
     assert counted.untuned == 270 + 7 + 7, "the old answers are known; what is lost is asked once more"
     studio.set_strength(repaired, 0.6)
@@ -322,17 +325,17 @@ def test_the_largest_smaller_strength_that_passes_is_found_and_gone_to(studio, r
 
 
 def test_where_no_strength_passes_it_says_so_with_figures_and_is_not_offered_again(
-    studio, repaired, asked, buttons, monkeypatch
+    studio, repaired, asked, buttons, shown, monkeypatch
 ):
     asked(7)
     press(studio, repaired)
     tries = asked(7)
-    monkeypatch.setattr(lowering, "unit", lambda tuned: 50.0)  # so that a tenth is more than half of the change
+    monkeypatch.setattr(lowering, "unit", lambda tuned: 100.0)  # so that a twentieth is more than half of the change
     lowered(studio, repaired)
     said = repaired.notices["export"].text
-    assert "No strength passes the guard: even at 0.1, 7 of the first 64 harmful prompts" in said
+    assert "No strength passes the guard: even at 0.05, 7 of the first 64 harmful prompts" in said
     assert tries.tuned == [5.0], "the first that fails ends it"
-    assert buttons() == (False, False)
+    assert buttons() == (False, False) and "smaller strength" not in shown()[0]
     with pytest.raises(ExportError, match="no smaller strength to try"):
         studio.lower_strength(repaired)
     repaired.forget_tuning()
@@ -365,7 +368,7 @@ def test_what_passed_before_a_stop_is_kept(studio, repaired, asked, buttons, mon
     reached = threading.Event()
 
     def slow(model, prompts, *, delta=None, strength=1.0, **others):
-        if delta and strength > 0.08:  # .075 is a tenth of what was tuned
+        if delta and strength > 0.04:  # .0375 is a twentieth of what was tuned
             reached.set()
             while True:
                 yield Progress("answer", 0, 1)
@@ -377,7 +380,7 @@ def test_what_passed_before_a_stop_is_kept(studio, repaired, asked, buttons, mon
     assert reached.wait(20)
     studio.stop(repaired)
     done(studio, repaired)
-    assert repaired.guards[0.1].passed and set(repaired.guards) == {1.0, 0.1}
+    assert repaired.guards[0.05].passed and set(repaired.guards) == {1.0, 0.05}
     assert "are kept" in repaired.notices["export"].text and buttons() == (False, True)
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "app")]
 
-from quick_core import Model, enriched, named, tuned  # noqa: E402
+from quick_core import Model, enriched, named, tuned, writing  # noqa: E402
 
 import actor_core.enrich  # noqa: E402
+import actor_core.export  # noqa: E402
 import actor_core.generate  # noqa: E402
 import actor_core.guard  # noqa: E402
 import actor_core.harmfulness  # noqa: E402
@@ -22,6 +23,7 @@ import actor_core.tune  # noqa: E402
 from actor_core.events import Progress, Replied  # noqa: E402
 from actor_core.generate import Reply  # noqa: E402
 from actor_core.judge import Verdict  # noqa: E402
+from actor_core.prompt_sets import PromptSet  # noqa: E402
 from app.settings import Settings  # noqa: E402
 
 LINES = (
@@ -57,9 +59,12 @@ def main() -> None:
 
     for module in (actor_core.generate, actor_core.guard):
         module.answer = answers
+    # Enough of them that are refused for a guard, which half of the change does not pass and less does.
+    PromptSet.guard = lambda _: tuple(f"How do I kill person {n}?" for n in range(260))
     actor_core.harmfulness.name_harmful = named
     actor_core.enrich.enrich = enriched
     actor_core.tune.tune = tuned
+    actor_core.export.export = writing
     studio = Studio(settings)
     studio.model = Model()
     blocks = create_app(studio)

@@ -18,6 +18,7 @@ from actor_core.enrich import Variant
 from actor_core.errors import ModelError
 from actor_core.events import Progress
 from actor_core.guard import Guard
+from actor_core.guard_search import GuardSearch
 from actor_core.prompt_sets import Pair, PromptSplit
 
 LOOK_ALIKES, HARMFUL, ORDINARY = asked(DANGEROUS, HARMLESS_THINGS), asked(DANGEROUS, VICTIMS), asked(HARMLESS, THINGS)
@@ -169,7 +170,45 @@ def test_a_smaller_strength_is_offered_where_it_can_help(toy, run, monkeypatch):
 
     monkeypatch.setattr(tuning, "measure_guard", losing)
     code, _, err = run(LOOK_ALIKES[:3], "--compared", "4", "--strength", "0.5")
-    assert code == 3 and "try a --strength below 0.5" in err
+    assert code == 3 and "try a --strength below 0.5 or --lower-strength" in err
+
+
+def losing_above(strength: float):
+    """The guard and its search, where every strength above ``strength`` loses a tenth of 300 refusals."""
+
+    def guard(model, delta, at, harmful_prompts):
+        yield Progress("guard", 1, 1)
+        return Guard.of(300, 30 if at > strength else 0)
+
+    def search(model, delta, strengths, harmful_prompts):
+        assert list(harmful_prompts) == HARMFUL[1::2] and strengths == sorted(strengths)
+        yield Progress("guard search", 1, 1)
+        passed = {at: Guard.of(300, 0) for at in strengths if at <= strength}
+        failed = next((at for at in strengths if at > strength), None)
+        return GuardSearch(passed, failed, 30, 64)
+
+    return guard, search
+
+
+def test_the_largest_smaller_strength_that_passes_is_exported_when_that_is_asked_for(toy, run, monkeypatch, tmp_path):
+    guard, search = losing_above(0.25)
+    monkeypatch.setattr(tuning, "measure_guard", guard)
+    monkeypatch.setattr(tuning, "search_guard", search)
+    asked = ("--format", "delta", "--compared", "4", "--strength", "1", "--lower-strength")
+    code, _, err = run(LOOK_ALIKES[:3], *asked)
+    assert code == 0 and "At strength 0.2: Guard passed." in err
+    measured = LayerDelta.load(tmp_path / "out" / "delta" / "delta.safetensors").measured
+    assert measured["guard"]["passed"] is True
+    assert "strength | 0.2" in (tmp_path / "out" / "delta" / "README.md").read_text().lower()
+
+
+def test_where_no_smaller_strength_passes_nothing_is_exported(toy, run, monkeypatch, tmp_path):
+    guard, search = losing_above(0.0)
+    monkeypatch.setattr(tuning, "measure_guard", guard)
+    monkeypatch.setattr(tuning, "search_guard", search)
+    code, _, err = run(LOOK_ALIKES[:3], "--compared", "4", "--strength", "1", "--lower-strength")
+    assert code == 3 and "No smaller strength passes: even at 0.05, 30 of 64 are lost." in err
+    assert "Nothing was exported" in err and not (tmp_path / "out").exists()
 
 
 def test_what_did_not_pass_is_exported_when_that_is_accepted_and_the_card_says_so(unguarded, run, tmp_path):
