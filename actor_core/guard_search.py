@@ -3,8 +3,9 @@
 Trying several strengths and keeping one that passes would make its bound look better than it is. Here they are tried
 from the smallest up, and the first that does not pass ends it: fixed-sequence testing (Maurer, Hothorn and Lehmacher,
 1995; used so for models by Angelopoulos et al., "Learn then Test", arXiv 2110.01052), under which the bound holds for
-every strength that passed, however many were tried. A strength that fails is found out early: no more prompts are asked
-at it once more refusals are lost than a guard of all of them allows.
+every strength that passed, however many were tried. (The one that was measured before the search is none of them: it
+and what is found are two statements.) A strength that fails is found out early: no more prompts are asked at it once
+more refusals are lost than a guard of all of them allows.
 """
 
 from __future__ import annotations
