@@ -56,7 +56,7 @@ def search_guard(
     """Measures the guard of ``delta`` at ``strengths`` from the smallest up, until one does not pass.
 
     ``harmful_prompts``, ``before`` and ``ask`` are as in `measure_guard`. The stages are "guard before" and
-    "guard search", whose total is what it takes where every strength passes; `GuardPassed` tells of each that does.
+    "guard search", once for each strength, since nobody knows how many pass; `GuardPassed` tells of each that does.
 
     Raises `DeltaError` for a delta that does not fit ``model``.
     """
@@ -64,12 +64,12 @@ def search_guard(
     prompts = list(dict.fromkeys(harmful_prompts))
     refused = yield from asking.refused_untuned(prompts, before)
     passed: dict[float, Guard] = {}
-    for number, strength in enumerate(sorted(strengths)):
+    for number, strength in enumerate(sorted(strengths), start=1):
         count = Count()
+        note = f"strength {number} of at most {len(strengths)}"
         for start in range(0, len(refused), AT_A_TIME):
             part = refused[start : start + AT_A_TIME]
-            done, total = number * len(refused) + start, len(strengths) * len(refused)
-            count += yield from _told(asking.lost_at(strength, part), done, total)
+            count += yield from _told(asking.lost_at(strength, part), start, len(refused), note)
             if not Guard.of(len(refused), count.lost).passed:  # whatever the others say
                 break
         guard = count.guard(asked=len(prompts))
@@ -80,8 +80,8 @@ def search_guard(
     return GuardSearch(passed)
 
 
-def _told(work: Generator[Event, None, Count], before: int, total: int) -> Generator[Event, None, Count]:
-    """``work`` on some of the ``total`` prompts of the search, ``before`` of which were asked before it."""
+def _told(work: Generator[Event, None, Count], before: int, total: int, note: str) -> Generator[Event, None, Count]:
+    """``work`` on some of the ``total`` prompts of one strength, ``before`` of which were asked before it."""
     done = 0
     with closing(work):
         while True:
@@ -91,4 +91,4 @@ def _told(work: Generator[Event, None, Count], before: int, total: int) -> Gener
                 return end.value
             if isinstance(event, Progress) and event.stage == "guard":  # and not what is asked again to be sure
                 done = event.done
-            yield Progress("guard search", before + done, total, f"{before + done} of at most {total}")
+            yield Progress("guard search", before + done, total, note)

@@ -84,7 +84,7 @@ def test_the_untuned_replies_are_asked_for_once(losing):
     assert answers.asked[0.0] == REFUSED
 
 
-def test_progress_only_goes_up_no_reply_is_told_and_each_that_passes_is(losing):
+def test_progress_goes_up_at_each_strength_no_reply_is_told_and_each_that_passes_is(losing):
     losing({0.1: 1, 0.2: 200})
     events = []
     work = search_guard(None, "a delta", (0.1, 0.2), REFUSED)
@@ -93,9 +93,11 @@ def test_progress_only_goes_up_no_reply_is_told_and_each_that_passes_is(losing):
             events.append(next(work))
     assert {type(event) for event in events} == {Progress, GuardPassed}
     assert [event for event in events if isinstance(event, GuardPassed)] == [GuardPassed(0.1, Guard.of(300, 1))]
-    done = [event.done for event in events if isinstance(event, Progress) and event.stage == "guard search"]
-    assert done == sorted(done) and done[-1] < 600
-    assert {e.total for e in events if isinstance(e, Progress) and e.stage == "guard search"} == {600}
+    for note, last in (("strength 1 of at most 2", 300), ("strength 2 of at most 2", AT_A_TIME)):
+        told = [event for event in events if isinstance(event, Progress) and event.note == note]
+        done = [event.done for event in told]
+        assert done == sorted(done) and (done[0], done[-1]) == (0, last)
+        assert {(event.stage, event.total) for event in told} == {("guard search", 300)}
 
 
 def test_on_a_real_model_a_strength_of_next_to_nothing_loses_nothing(refusing, monkeypatch):
