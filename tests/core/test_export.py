@@ -24,6 +24,7 @@ from actor_core.events import finish
 from actor_core.export import SMALL_KINDS, export, folder, formats, gguf_lora
 from actor_core.export.adapter import MAX_RANK, low_rank_adapter
 from actor_core.export.card import read_figures
+from actor_core.export.check_llama import is_the_same_shift
 from actor_core.export.compare import last_logits
 from actor_core.generate import answer
 from actor_core.guard import Guard
@@ -513,6 +514,15 @@ def test_the_shift_in_llama_cpp_must_be_ours(with_gguf, tmp_path, monkeypatch, e
     result = exported(with_gguf, delta, "gguf-lora", tmp_path / "g")
     assert (result.checked, result.failed) == (passes, not passes), result.check_words
     assert result.figures["same_first_token_without"] == len(PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("size", "error", "same"),
+    [(0.8, 0.076, True), (0.8, 0.8, False), (0.075, 0.065, True), (0.13, 0.13, False), (0.03, 0.2, False)],
+)
+def test_rounding_fails_no_small_change_and_excuses_no_wrong_one_that_is_larger(size, error, same):
+    """The first and the third were measured on the default model; a file that does nothing is off by the whole shift."""
+    assert is_the_same_shift(size, error) is same
 
 
 def test_real_llama_cpp_refuses_a_base_that_is_no_gguf_and_the_check_says_so(with_gguf, tmp_path):
