@@ -521,7 +521,7 @@ def test_the_shift_in_llama_cpp_must_be_ours(with_gguf, tmp_path, monkeypatch, e
     [(0.8, 0.076, True), (0.8, 0.8, False), (0.075, 0.065, True), (0.13, 0.13, False), (0.03, 0.2, False)],
 )
 def test_rounding_fails_no_small_change_and_excuses_no_wrong_one_that_is_larger(size, error, same):
-    """The first and the third were measured on the default model; a file that does nothing is off by the whole shift."""
+    """The first and third: measured on the default model; a file that does nothing is off by the whole shift."""
     assert is_the_same_shift(size, error) is same
 
 
