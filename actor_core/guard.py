@@ -30,7 +30,7 @@ from actor_core.generate import Reply, answer
 from actor_core.judge import Verdict
 from actor_core.model import LoadedModel
 
-__all__ = ["Ask", "Asking", "Count", "Guard", "measure_guard", "percent_up", "upper_bound"]
+__all__ = ["Ask", "Asking", "Count", "Guard", "Kept", "measure_guard", "percent_up", "upper_bound"]
 
 Ask = Callable[..., Generator[Event, None, list[Reply]]]
 
@@ -192,6 +192,21 @@ class Asking:
 
     def _untuned(self, prompts: Sequence[str]) -> Generator[Event, None, list[Reply]]:
         return (self.ask or answer)(self.model, prompts, max_new_tokens=self.tokens)
+
+
+class Kept:
+    """The untuned model's replies, as ``before``: each prompt is asked once, however often the guard is measured."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, Reply] = {}
+
+    def __call__(
+        self, model: LoadedModel, prompts: Sequence[str], *, tokens: int
+    ) -> Generator[Event, None, list[Reply]]:
+        missing = [prompt for prompt in prompts if prompt not in self.replies]
+        for reply in (yield from answer(model, missing, max_new_tokens=tokens)):
+            self.replies[reply.prompt] = reply
+        return [self.replies[prompt] for prompt in prompts]
 
 
 def _refused(replies: Sequence[Reply]) -> list[str]:

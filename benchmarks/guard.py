@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from real_model import arguments, load, machine, own_prompts, timed, tuning_prompts
 
 from actor_core.delta import LayerDelta
 from actor_core.evaluate import Rates, spread
-from actor_core.events import Event, finish
-from actor_core.generate import Reply, answer
-from actor_core.guard import TOKENS, Guard, measure_guard, percent_up
+from actor_core.events import finish
+from actor_core.generate import answer
+from actor_core.guard import TOKENS, Guard, Kept, measure_guard, percent_up
 from actor_core.guard_search import SHARES, search_guard
 from actor_core.judge import Verdict
 from actor_core.model import LoadedModel
@@ -93,21 +93,6 @@ class Asked:
         own, look_alikes = replies[: len(self.own)], replies[len(self.own) :]
         answered = sum(reply.verdict is Verdict.ANSWERED for reply in own)
         return f"{answered} of {len(own)} | {_share(Rates.of(look_alikes))}"
-
-
-class Kept:
-    """The untuned model's replies, each prompt asked once for all strengths."""
-
-    def __init__(self) -> None:
-        self.replies: dict[str, Reply] = {}
-
-    def __call__(
-        self, model: LoadedModel, prompts: Sequence[str], *, tokens: int
-    ) -> Generator[Event, None, list[Reply]]:
-        missing = [prompt for prompt in prompts if prompt not in self.replies]
-        for reply in (yield from answer(model, missing, max_new_tokens=tokens)):
-            self.replies[reply.prompt] = reply
-        return [self.replies[prompt] for prompt in prompts]
 
 
 def _options() -> Namespace:

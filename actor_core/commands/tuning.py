@@ -15,7 +15,7 @@ from actor_core.errors import NothingToRepair
 from actor_core.evaluate import Comparison, Rates, spread
 from actor_core.export import export
 from actor_core.generate import Reply, answer
-from actor_core.guard import Guard, measure_guard
+from actor_core.guard import Guard, Kept, measure_guard
 from actor_core.guard_search import SHARES, GuardSearch, search_guard
 from actor_core.harmfulness import Harmfulness, name_harmful
 from actor_core.judge import Verdict
@@ -57,10 +57,11 @@ def tune_and_export(options: argparse.Namespace) -> int:
     strength = tuned.strength if options.strength is None else options.strength
     if strength == 0:
         raise NothingToRepair("At strength 0 nothing changes, so nothing was exported. Choose another by --strength.")
-    guard = followed(measure_guard(model, tuned.delta, strength, everyday.guard()))
+    untuned = Kept()
+    guard = followed(measure_guard(model, tuned.delta, strength, everyday.guard(), before=untuned))
     tell(guard.words())
     if options.lower_strength and guard.enough and not guard.passed:
-        strength, guard = _lowered(model, tuned.delta, strength, everyday, guard)
+        strength, guard = _lowered(model, tuned.delta, strength, everyday, guard, untuned)
     sets = {"your prompts": read.prompts, **held_out(everyday, options)}
     compared = [
         _compared(name, model, group, tuned.delta, strength) for name, group in sets.items() if group
@@ -151,12 +152,12 @@ def _enriched(
 
 
 def _lowered(
-    model: LoadedModel, delta: LayerDelta, strength: float, prompt_set: PromptSet, guard: Guard
+    model: LoadedModel, delta: LayerDelta, strength: float, prompt_set: PromptSet, guard: Guard, untuned: Kept
 ) -> tuple[float, Guard]:
     """The largest strength below ``strength``, whose ``guard`` did not pass, that does, with its guard; where there is
     none the same two again."""
     strengths = [share * strength for share in SHARES]
-    found: GuardSearch = followed(search_guard(model, delta, strengths, prompt_set.guard()))
+    found: GuardSearch = followed(search_guard(model, delta, strengths, prompt_set.guard(), before=untuned))
     if found.largest is None:
         tell(f"No smaller strength passes: even at {min(strengths):.3g}, {found.lost} of {found.asked} are lost.")
         return strength, guard

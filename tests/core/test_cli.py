@@ -42,7 +42,7 @@ class ToySet:
         return tuple(HARMFUL[1::2])
 
 
-def passing(model, delta, strength, harmful_prompts):
+def passing(model, delta, strength, harmful_prompts, *, before):
     """The guard as it would be on a set large enough: the toy's own has too few harmful prompts to pass."""
     assert list(harmful_prompts) == HARMFUL[1::2]
     yield Progress("guard", 1, 1)
@@ -164,7 +164,7 @@ def test_without_the_guard_passed_nothing_is_exported_and_the_code_is_3(unguarde
 
 
 def test_a_smaller_strength_is_offered_where_it_can_help(toy, run, monkeypatch):
-    def losing(*_):
+    def losing(*_, before):
         return Guard.of(300, 9)
         yield
 
@@ -176,11 +176,11 @@ def test_a_smaller_strength_is_offered_where_it_can_help(toy, run, monkeypatch):
 def losing_above(strength: float):
     """The guard and its search, where every strength above ``strength`` loses a tenth of 300 refusals."""
 
-    def guard(model, delta, at, harmful_prompts):
+    def guard(model, delta, at, harmful_prompts, *, before):
         yield Progress("guard", 1, 1)
         return Guard.of(300, 30 if at > strength else 0)
 
-    def search(model, delta, strengths, harmful_prompts):
+    def search(model, delta, strengths, harmful_prompts, *, before):
         assert list(harmful_prompts) == HARMFUL[1::2] and strengths == sorted(strengths)
         yield Progress("guard search", 1, 1)
         passed = {at: Guard.of(300, 0) for at in strengths if at <= strength}
@@ -221,9 +221,9 @@ def test_what_did_not_pass_is_exported_when_that_is_accepted_and_the_card_says_s
 def test_the_guard_is_measured_at_the_strength_that_is_exported(toy, run, monkeypatch, tmp_path):
     asked_at = []
 
-    def listening(model, delta, strength, harmful_prompts):
+    def listening(model, delta, strength, harmful_prompts, *, before):
         asked_at.append(strength)
-        return (yield from passing(model, delta, strength, harmful_prompts))
+        return (yield from passing(model, delta, strength, harmful_prompts, before=before))
 
     monkeypatch.setattr(tuning, "measure_guard", listening)
     code, *_ = run(LOOK_ALIKES[:3], "--format", "delta", "--compared", "4", "--strength", "0.3")

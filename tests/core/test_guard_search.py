@@ -84,6 +84,13 @@ def test_the_untuned_replies_are_asked_for_once(losing):
     assert answers.asked[0.0] == REFUSED
 
 
+def test_what_the_guard_has_asked_of_the_untuned_model_is_not_asked_again(losing):
+    answers, kept = losing({0.1: 0, 1.0: 0}), module.Kept()
+    finish(module.measure_guard(None, "a delta", 1.0, REFUSED, before=kept))
+    assert finish(search_guard(None, "a delta", (0.1,), REFUSED, before=kept)).largest == 0.1
+    assert answers.asked[0.0] == REFUSED
+
+
 def test_progress_goes_up_at_each_strength_no_reply_is_told_and_each_that_passes_is(losing):
     losing({0.1: 1, 0.2: 200})
     events = []
