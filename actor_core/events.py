@@ -8,7 +8,8 @@ between two events stops the work; nothing is left changed on the model.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,6 +30,7 @@ __all__ = [
     "Step",
     "StrengthMeasured",
     "finish",
+    "retold",
 ]
 
 
@@ -144,3 +146,14 @@ def finish(work: Generator[Event, None, Result]) -> Result:
             next(work)
         except StopIteration as end:
             return end.value
+
+
+def retold(work: Generator[Event, None, Result], tell: Callable[[Event], Event]) -> Generator[Event, None, Result]:
+    """``work`` and its result, with ``tell(event)`` in the place of each event."""
+    with closing(work):
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                return end.value
+            yield tell(event)

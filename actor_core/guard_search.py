@@ -11,11 +11,10 @@ more refusals are lost than a guard of all of them allows.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 from actor_core.delta import LayerDelta
-from actor_core.events import Event, GuardPassed, Progress
+from actor_core.events import Event, GuardPassed, Progress, retold
 from actor_core.guard import TOKENS, Ask, Asking, Count, Guard
 from actor_core.model import LoadedModel
 
@@ -83,12 +82,11 @@ def search_guard(
 def _told(work: Generator[Event, None, Count], before: int, total: int, note: str) -> Generator[Event, None, Count]:
     """``work`` on some of the ``total`` prompts of one strength, ``before`` of which were asked before it."""
     done = 0
-    with closing(work):
-        while True:
-            try:
-                event = next(work)
-            except StopIteration as end:
-                return end.value
-            if isinstance(event, Progress) and event.stage == "guard":  # and not what is asked again to be sure
-                done = event.done
-            yield Progress("guard search", before + done, total, note)
+
+    def tell(event: Event) -> Event:
+        nonlocal done
+        if isinstance(event, Progress) and event.stage == "guard":  # and not what is asked again to be sure
+            done = event.done
+        return Progress("guard search", before + done, total, note)
+
+    return retold(work, tell)

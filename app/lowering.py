@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import closing
 from typing import TYPE_CHECKING
 
-from actor_core.events import Event, GuardPassed
+from actor_core.events import Event, GuardPassed, retold
 from app import words, zerogpu
 from app.errors import Notice
 from app.language import number, t
@@ -62,19 +61,16 @@ def search(
         ask=zerogpu.answer if zerogpu.is_lent() else None,
         max_new_tokens=TOKENS_OF_HELD_OUT,
     )
-    with closing(work):
-        while True:
-            try:
-                event = next(work)
-            except StopIteration as end:
-                found: GuardSearch = end.value
-                break
-            if isinstance(event, GuardPassed):
-                with session.lock:
-                    if session.tuned is tuned:  # another tuning is not what was measured
-                        session.guards = {**session.guards, of_slider[event.strength]: event.guard}
-                        session.changed()
-            yield event
+
+    def note(event: Event) -> Event:
+        if isinstance(event, GuardPassed):
+            with session.lock:
+                if session.tuned is tuned:  # another tuning is not what was measured
+                    session.guards = {**session.guards, of_slider[event.strength]: event.guard}
+                    session.changed()
+        return event
+
+    found = yield from retold(work, note)
     with session.lock:
         if session.tuned is tuned:
             session.searched = True

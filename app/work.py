@@ -11,12 +11,11 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actor_core.errors import ExportError, FetchError
-from actor_core.events import Ahead, Event, Part, Progress, Replied
+from actor_core.events import Ahead, Event, Part, Progress, Replied, retold
 from actor_core.freed_memory import give_back
 from app import enriching, zerogpu
 from app.session import Session
@@ -296,13 +295,7 @@ def tuned_answers(
 
 def _then(work: Generator[Event, None, Any], last: Callable[[], Part]) -> Generator[Event, None, Any]:
     """``work``, and what it says lies ahead with ``last`` behind it."""
-    with closing(work):
-        while True:
-            try:
-                event = next(work)
-            except StopIteration as end:
-                return end.value
-            yield Ahead((*event.parts, last())) if isinstance(event, Ahead) else event
+    return retold(work, lambda event: Ahead((*event.parts, last())) if isinstance(event, Ahead) else event)
 
 
 def _nothing() -> Generator[Event, None, list[Reply]]:
