@@ -11,7 +11,7 @@ whose weights were fitted to all of them. The cues themselves were revised after
 files, and the files answer the same prompts, so even the first figure is kinder than new data would be.
 `--fit` prints the weights to ship.
 
-`--classifier` has another judge judge the same answers: a known one (presets/judges, downloaded once), one of these that
+`--classifier` has another judge read the same answers: a known one (presets/judges, downloaded once), one of these that
 lies in a folder (`minos-v1=FOLDER`), or any folder with a classifier. It may know these prompts from its training.
 """
 
