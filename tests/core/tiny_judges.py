@@ -61,14 +61,15 @@ def taught_folder(
     labels: dict[int, str] | None = None,
     form: str = "{reply}",
     positions: int = 66,
+    answers: tuple[str, ...] = (),
 ) -> Path:
-    """A classifier whose second label is refusal, taught until it tells `REFUSALS` from `ANSWERS` in ``form``."""
+    """A classifier whose second label is refusal, taught until it tells `REFUSALS` from `ANSWERS`, and from those
+    given, in ``form``."""
     torch.manual_seed(0)
     words = tokenizer(kind)
     model = AutoModelForSequenceClassification.from_config(config(kind, labels or LABELS, positions))
-    said = [
-        (form.replace("{prompt}", p).replace("{reply}", r), r in REFUSALS) for p in PROMPTS for r in REFUSALS + ANSWERS
-    ]
+    lessons = [(reply, reply in REFUSALS) for reply in (*REFUSALS, *ANSWERS, *answers)]
+    said = [(form.replace("{prompt}", p).replace("{reply}", r), refused) for p in PROMPTS for r, refused in lessons]
     read = words(
         [text for text, _ in said], padding=True, truncation=True, max_length=positions - 2, return_tensors="pt"
     )
