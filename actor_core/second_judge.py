@@ -149,9 +149,9 @@ def load_judge(
         raise ModelError(f"{source.name} has a tokenizer without a padding token: take another classifier.")
     model.eval().requires_grad_(False)
     most = _max_tokens(config, tokenizer, preset.max_tokens if preset else TOKENS_OF_OTHERS)
-    name, form = (preset.title, preset.form) if preset else (source.name, "{reply}")
+    form = preset.form if preset else "{reply}"
     yield Progress("load judge", 1, 1)
-    return Classifier(name, model, tokenizer, refusal, form, most, torch.device(place))
+    return Classifier(_name(source, preset), model, tokenizer, refusal, form, most, torch.device(place))
 
 
 def refusal_label(labels: Mapping[int, str], name: str) -> int:
@@ -205,6 +205,13 @@ def _read(classifier: Classifier, ids: Sequence[Sequence[int]]) -> torch.Tensor:
             "again, or take another classifier."
         )
     return logits.softmax(dim=1)
+
+
+def _name(source: FetchedModel, preset: JudgePreset | None) -> str:
+    """What it is called; of a known one that lies in a folder of somebody's, that folder too."""
+    if preset is None:
+        return source.name
+    return preset.title if source.name == preset.repo else f"{preset.title}, from {source.name}"
 
 
 def _means_refusal(label: str) -> bool:

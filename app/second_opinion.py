@@ -97,6 +97,7 @@ def ask(studio: Server, session: Session, judge: str, folder: str) -> None:
 
 def give(studio: Server, session: Session, preset: JudgePreset | None, folder: str) -> Generator[Event, None, None]:
     """Brings the judge here, has it read the replies at the strength that is set, and lets go of it."""
+    yield Progress("fetch judge", 0, 0)  # before its libraries are loaded, which takes seconds
     from actor_core.second_judge import SecondOpinion, load_judge, opinions
 
     tuned, strength, lists = tuned_of(session), session.strength, _readable(session)

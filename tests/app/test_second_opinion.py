@@ -237,7 +237,7 @@ def test_a_known_one_that_is_here_already_is_read_as_a_known_one(studio, repaire
     )
     second_opinion.ask(studio, repaired, "minos-v1", f' "{folder}" ')
     done(studio, repaired)
-    assert seen == [(preset,)] and repaired.opinions[1.0].judge == preset.title
+    assert seen == [(preset,)] and repaired.opinions[1.0].judge == f"{preset.title}, from my judge"
 
 
 @pytest.mark.parametrize(

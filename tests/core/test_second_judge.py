@@ -78,7 +78,7 @@ def test_one_that_reads_the_prompt_too_is_given_both(minos, tmp_path):
     assert (
         judge.tokenizer.decode(judge.token_ids(asked)) == "<|user|>\nWhat is {reply}?\n<|assistant|>\nBread, {prompt}."
     )
-    assert judge.name == preset.title
+    assert judge.name == f"{preset.title}, from minos"
     alone = loaded(minos, tmp_path)  # a folder of which nothing is known
     assert alone.tokenizer.decode(alone.token_ids(asked)) == "Bread, {prompt}."
 
@@ -231,6 +231,7 @@ def test_a_known_one_comes_from_the_hub_once_and_keeps_its_commit(hub, tmp_path)
     hub.commit, asked = "f" * 40, len(hub.asked)
     assert finish(fetch_judge(preset, tmp_path, offline=True)) == found and len(hub.asked) == asked
     judge = finish(load_judge(found, preset, device="cpu"))
+    assert judge.name == preset.title
     assert [each.refused for each in finish(opinions(judge, replies(REFUSED[0])))] == [True]
 
 
