@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from actor_core.fetch import FetchedModel
 
-__all__ = ["PRECISIONS", "load_model"]
+__all__ = ["PRECISIONS", "load_model", "require_all_weights"]
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "nf4", "int8")
 
@@ -83,7 +83,7 @@ def load_model(
                 "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
             ) from error
         raise ModelError(f"{source.name} cannot be loaded: {first_line(error)}") from error
-    _require_all_weights(sorted(found["missing_keys"]), source.name)
+    require_all_weights(sorted(found["missing_keys"]), source.name)
     model.eval().requires_grad_(False)
     _keep_four_bits_readable(model)
     decoder_layers(model)
@@ -208,8 +208,8 @@ def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
     return (inputs[0].contiguous(), *inputs[1:])
 
 
-def _require_all_weights(missing: Sequence[str], name: str) -> None:
-    """transformers puts random numbers where a weight is missing, and says so to nobody here."""
+def require_all_weights(missing: Sequence[str], name: str) -> None:
+    """Raises `ModelError` where one is missing: transformers puts random numbers there, and says so to nobody here."""
     if missing:
         raise ModelError(
             f"{name} is not whole: its files lack {len(missing)} of the weights that its configuration asks for "

@@ -1,7 +1,8 @@
-"""What the program knows before anything is downloaded: models, and prompt sets.
+"""What the program knows before anything is downloaded: models, prompt sets, and other judges.
 
 A model is one TOML file in ``presets/models``, a prompt set one folder in ``presets/prompts``
-(see `actor_core.prompt_sets`). Both are read strictly: a key that is not known, a digest that is
+(see `actor_core.prompt_sets`), a judge one TOML file in ``presets/judges`` (see
+`actor_core.second_judge`). All are read strictly: a key that is not known, a digest that is
 none or a layer that the model has not is a `PresetError` that names the file, the field and the
 remedy. This file knows nothing of networks and loads no weights.
 """
@@ -9,7 +10,7 @@ remedy. This file knows nothing of networks and loads no weights.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -23,6 +24,7 @@ __all__ = [
     "HubFile",
     "HubFolder",
     "IndexWheels",
+    "JudgePreset",
     "ModelPreset",
     "Pair",
     "PromptSet",
@@ -30,6 +32,7 @@ __all__ = [
     "Source",
     "WheelPart",
     "WholeFile",
+    "judge_presets",
     "middle_layers",
     "model_presets",
     "prompt_sets",
@@ -179,14 +182,48 @@ def model_presets(folder: Path | None = None) -> dict[str, ModelPreset]:
 
     Raises PresetError for a file that is wrong, or whose id is not its name, or no file at all.
     """
-    folder = PRESETS / "models" if folder is None else folder
-    found: list[ModelPreset] = []
+    found = _read_all(PRESETS / "models" if folder is None else folder, ModelPreset, "model")
+    found.sort(key=lambda preset: (preset.id != DEFAULT_MODEL, preset.parameters, preset.id))
+    return {preset.id: preset for preset in found}
+
+
+class JudgePreset(PresetFile):
+    """A classifier of the hub that tells refusals from other replies.
+
+    It reads ``form`` with a reply in the place of {reply} and, where it has one, the prompt in that of {prompt}, of
+    which ``max_tokens`` count. ``download_bytes`` is about what is fetched, and the memory that it takes in fp32.
+    Without a ``revision`` the commit that is the newest at the first download is taken.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+    title: Annotated[str, Field(min_length=1, max_length=80)]
+    summary: Annotated[str, Field(min_length=1, max_length=400)]
+    repo: HubId
+    revision: Commit | None = None
+    licence: Annotated[str, Field(min_length=1)]
+    licence_url: Annotated[str, Field(pattern=r"^https://\S+$")]
+    download_bytes: Bytes
+    max_tokens: Annotated[int, Field(gt=0)]
+    form: Annotated[str, Field(pattern=r"\{reply\}")] = "{reply}"
+
+
+def judge_presets(folder: Path | None = None) -> dict[str, JudgePreset]:
+    """Every judge in ``folder`` by its id, the smallest first. Raises PresetError as `model_presets`."""
+    found = _read_all(PRESETS / "judges" if folder is None else folder, JudgePreset, "judge")
+    found.sort(key=lambda preset: (preset.download_bytes, preset.id))
+    return {preset.id: preset for preset in found}
+
+
+Preset = TypeVar("Preset", ModelPreset, JudgePreset)
+
+
+def _read_all(folder: Path, form: type[Preset], what: str) -> list[Preset]:
+    found: list[Preset] = []
     for path in sorted(folder.glob("*.toml")):
-        preset = read_preset(path, ModelPreset)
+        preset = read_preset(path, form)
         if preset.id != path.stem:
             raise PresetError(f"{path}: 'id' is {preset.id!r}; make it {path.stem!r}, or rename the file.")
         found.append(preset)
     if not found:
-        raise PresetError(f"No model preset (*.toml) in {folder}: install the program again.")
-    found.sort(key=lambda preset: (preset.id != DEFAULT_MODEL, preset.parameters, preset.id))
-    return {preset.id: preset for preset in found}
+        raise PresetError(f"No {what} preset (*.toml) in {folder}: install the program again.")
+    return found

@@ -254,6 +254,7 @@ def _contents(session: Session) -> tuple[object, ...]:
         session.two,
         session.perspectives,
         session.steadiness,
+        session.opinions,
     )
 
 

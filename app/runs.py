@@ -24,6 +24,7 @@ from actor_core.perspectives import Perspectives
 from actor_core.projection import Projection
 from actor_core.prompts import Problem
 from actor_core.recipe import Recipe
+from actor_core.second_judge import SecondOpinion
 from actor_core.steadiness import Steadiness
 from actor_core.tune import Tuned
 from actor_core.two_changes import Likeness, SetOfTwo
@@ -61,6 +62,7 @@ class AtStrength:
     guard: GuardCounts | None = None
     perspectives: Perspectives | None = None
     steadiness: Steadiness | None = None
+    opinion: SecondOpinion | None = None
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,9 @@ class Run(BaseModel):
         """What ``session`` shows now. Its lock is held meanwhile."""
         assert session.base is not None
         tuned, about = session.tuned, session.run or OpenRun()
-        asked = (session.after, session.sets, session.guards, session.perspectives, session.steadiness)
-        strengths = sorted({strength for each in asked for strength in each})
+        asked = (session.after, session.sets, session.guards)
+        asked_further = (session.perspectives, session.steadiness, session.opinions)
+        strengths = sorted({strength for each in (*asked, *asked_further) for strength in each})
         return cls(
             format=FORMAT,
             name=about.name,
@@ -205,6 +208,7 @@ class Run(BaseModel):
             session.guards = {at.strength: _guard(at.guard) for at in self.at if at.guard is not None}
             session.perspectives = {at.strength: at.perspectives for at in self.at if at.perspectives is not None}
             session.steadiness = {at.strength: at.steadiness for at in self.at if at.steadiness is not None}
+            session.opinions = {at.strength: at.opinion for at in self.at if at.opinion is not None}
             session.trials = [Trial(t.before, t.after, t.strength) for t in self.trials]
             if self.two is not None:
                 two = self.two
@@ -275,6 +279,7 @@ def _at(session: Session, strength: float) -> AtStrength:
         counts,
         session.perspectives.get(strength),
         session.steadiness.get(strength),
+        session.opinions.get(strength),
     )
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from actor_core.perspectives import Perspectives
     from actor_core.prompts import Problem
     from actor_core.recipe import Recipe
+    from actor_core.second_judge import SecondOpinion
     from actor_core.steadiness import Steadiness
     from actor_core.tune import Tuned
     from actor_core.two_changes import Likeness, SetOfTwo
@@ -159,6 +160,10 @@ class Session:
     perspectives: dict[float, Perspectives] = field(default_factory=dict)
     steadiness: dict[float, Steadiness] = field(default_factory=dict)
 
+    # Step 4, what another judge says; by strength, as above. ``second_judge`` is the one that is chosen.
+    second_judge: str = ""
+    opinions: dict[float, SecondOpinion] = field(default_factory=dict)
+
     # Step 5. ``guards`` by strength, as above.
     guards: dict[float, Guard] = field(default_factory=dict)
     searched: bool = False  # whether smaller strengths were tried at the guard
@@ -215,7 +220,7 @@ class Session:
         self.layer_scores, self.curve, self.losses = [], [], []
         self.tuned, self.tuned_early, self.recipe, self.two = None, False, None, None
         self.strength, self.after, self.sets, self.trials, self.pending = 1.0, {}, {}, [], ""
-        self.perspectives, self.steadiness = {}, {}
+        self.perspectives, self.steadiness, self.opinions = {}, {}, {}
         self.guards, self.searched, self.enriched = {}, False, NOTHING_MADE
         self.marks.forget_tuned()
         self.run, self.source = None, ""

@@ -15,7 +15,7 @@ from secrets import token_urlsafe
 from actor_core.errors import ExportError
 from actor_core.export.base import describe_base
 from actor_core.weights.whole_files import put_file
-from app import compared, figures, render, strips, words
+from app import compared, figures, opinion_table, render, strips, words
 from app.compared import Pair
 from app.differences import marked_up
 from app.language import language, later, number, plural, t
@@ -50,7 +50,11 @@ CONVERSATION = later(
     )
 )
 OTHERWISE = later(
-    {"perspectives": "Asked to weigh perspectives first", "steadiness": "In other words, and with tricks"}
+    {
+        "perspectives": "Asked to weigh perspectives first",
+        "steadiness": "In other words, and with tricks",
+        "opinion": "What another judge says of the verdicts",
+    }
 )
 STYLE = """
 :root { color-scheme: light dark; --back: #f6f7fa; --card: #fff; --text: #1c2434; --soft: #55617a; --line: #d9dfe9;
@@ -147,6 +151,8 @@ def shared_page(session: Session) -> str:
         parts.append(_section(t(OTHERWISE["perspectives"]), "", ways, css="ways"))
     if steady := strips.steadiness(session):
         parts.append(_section(t(OTHERWISE["steadiness"]), "", steady, css="steady"))
+    if second := opinion_table.second_opinion(session, for_others=True):
+        parts.append(_section(t(OTHERWISE["opinion"]), "", second, css="opinion"))
     if turns:
         heading, about = map(t, CONVERSATION)
         parts.append(_section(heading, about, "".join(map(_turn, turns)), css="turns"))

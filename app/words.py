@@ -82,6 +82,9 @@ STAGES = {
     "perspectives harmful": "Asking harmful prompts in three ways",
     "wordings": "Asking your prompts in other words",
     "wrappers": "Asking harmful prompts with tricks around them",
+    "fetch judge": "Bringing the other judge here",
+    "load judge": "Loading the other judge",
+    "opinion": "Having the other judge read the replies",
 }
 
 KINDS = {
@@ -98,6 +101,7 @@ KINDS = {
     "push": "Sending the files to the hub",
     "perspectives": "Asking in three ways",
     "steadiness": "Asking in other words",
+    "opinion": "Asking another judge",
 }
 STEP_OF_KIND = {
     "load": "model",
@@ -113,6 +117,7 @@ STEP_OF_KIND = {
     "push": "export",
     "perspectives": "compare",
     "steadiness": "compare",
+    "opinion": "opinion",
 }
 # Jobs whose progress is shown beside their own button, in the part of this name.
 OWN_PANEL = ("perspectives", "steadiness")

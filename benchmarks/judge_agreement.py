@@ -1,6 +1,6 @@
 """How often actor_core.judge agrees with people, on labelled XSTest answers (Röttger et al. 2024, CC-BY-4.0).
 
-    python benchmarks/judge_agreement.py --data ../shared/data [--fit]
+    python benchmarks/judge_agreement.py --data ../shared/data [--fit] [--classifier minos-v1]
 
 The folder holds one `xstest_completions_MODEL.csv` a model, with the columns prompt, completion and
 final_label (1_full_compliance, 2_full_refusal or 3_partial_refusal; the last two count as refused). An
@@ -10,6 +10,9 @@ Each file is judged twice: with weights that were fitted to the other files only
 whose weights were fitted to all of them. The cues themselves were revised after reading disagreements in all
 files, and the files answer the same prompts, so even the first figure is kinder than new data would be.
 `--fit` prints the weights to ship.
+
+`--classifier` has another judge read the same answers: a known one (presets/judges, downloaded once), one of these that
+lies in a folder (`minos-v1=FOLDER`), or any folder with a classifier. It may know these prompts from its training.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import csv
 import math
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +30,13 @@ from scipy.optimize import minimize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from actor_core.errors import ActorError
+from actor_core.events import finish
+from actor_core.fetch import default_data_dir
+from actor_core.generate import Reply
 from actor_core.judge import BIAS, WEIGHTS, Verdict, cue_values, judge
+from actor_core.presets import judge_presets
+from actor_core.second_judge import Classifier, fetch_judge, load_judge, opinions
 
 WORDS_KEPT = 60
 # Set by hand before any fit; a cue that the labelled answers hardly show keeps its value.
@@ -48,6 +57,7 @@ class LabelledFile:
     """People's labels of one model's answers; the arrays have a row an answer and a column a weight."""
 
     model: str
+    answers: list[Reply]  # with the shipped judge's verdicts on the whole of them
     refused: np.ndarray  # [n] bool
     whole: np.ndarray  # [n, len(WEIGHTS)] cue values
     cut: np.ndarray  # the same of the first WORDS_KEPT words
@@ -68,6 +78,7 @@ def read(path: Path) -> LabelledFile:
     cut = [judge(prompt, first_words(reply), truncated=True) for prompt, reply, _ in rows]
     return LabelledFile(
         model=path.stem.removeprefix("xstest_completions_"),
+        answers=[Reply(p, r, verdict, False) for (p, r, _), verdict in zip(rows, whole, strict=True)],
         refused=np.array([not label.startswith("1") for _, _, label in rows]),
         whole=np.array([list(cue_values(prompt, reply).values()) for prompt, reply, _ in rows]),
         cut=np.array([list(cue_values(p, first_words(r), truncated=True).values()) for p, r, _ in rows]),
@@ -111,11 +122,29 @@ def table_row(file: LabelledFile, weights: str, replies: str, says_refused: np.n
     )
 
 
+def load_classifier(wanted: str) -> Classifier:
+    """``wanted`` is the name of a known judge, one with the folder that it lies in, or any folder."""
+    name, _, folder = wanted.partition("=")
+    preset = judge_presets().get(name)
+    source = finish(fetch_judge(wanted if preset is None else folder or preset, default_data_dir()))
+    return finish(load_judge(source, preset))
+
+
+def taken_for_refusals(classifier: Classifier, answers: list[Reply]) -> np.ndarray:
+    """Shape [n], bool."""
+    return np.array([each.refused for each in finish(opinions(classifier, answers))])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Agreement of the judge with people's labels.")
     parser.add_argument("--data", type=Path, required=True, help="folder with xstest_completions_*.csv")
     parser.add_argument("--fit", action="store_true", help="print the weights fitted to all files, too")
+    parser.add_argument("--classifier", help=f"another judge, too: {', '.join(judge_presets())}, or a folder")
     arguments = parser.parse_args()
+    try:
+        classifier = load_classifier(arguments.classifier) if arguments.classifier else None
+    except ActorError as fault:
+        parser.error(str(fault))
     files = [read(path) for path in sorted(arguments.data.glob("xstest_completions_*.csv"))]
     if len(files) < 2:
         parser.error(f"{arguments.data} holds {len(files)} xstest_completions_*.csv, and 2 are needed")
@@ -128,6 +157,11 @@ def main() -> None:
     for file in files:
         print(table_row(file, "shipped", "whole", file.shipped_whole))
         print(table_row(file, "shipped", "first 60 words", file.shipped_cut))
+    if classifier is not None:
+        for file in files:
+            cut = [replace(answer, text=first_words(answer.text)) for answer in file.answers]
+            print(table_row(file, classifier.name, "whole", taken_for_refusals(classifier, file.answers)))
+            print(table_row(file, classifier.name, "first 60 words", taken_for_refusals(classifier, cut)))
     print(f"\nIncoherent by the shipped judge, whole replies: {sum(file.incoherent for file in files)}.")
     if arguments.fit:
         fitted = fit(files)

@@ -10,7 +10,7 @@ from app import figures, plots, render, scatter
 from app.language import later, number, t, translated
 from app.page import Page, View, step_label, tell_me
 from app.session import Session
-from app.steps import asked_otherwise, chat, saved, sets
+from app.steps import asked_otherwise, chat, saved, second_opinion, sets
 from app.steps.tune import PER_SET
 from app.studio import Studio
 from app.work import unit
@@ -60,6 +60,7 @@ def build(page: Page) -> None:
         with gr.Tab(t("Try any prompt"), id="try"):
             chat.build(page)
     asked_otherwise.build(page)
+    second_opinion.build(page)
     with gr.Accordion(t("Compare again, or on more prompts"), open=False):
         page.add(
             "more",
@@ -106,6 +107,7 @@ def _view(page: Page, studio: Studio, session: Session) -> View:
     view |= sets.view(session, comparing=comparing)
     view |= chat.view(session, asking=job is not None and job.kind == "try", ready=usable and job is None)
     view |= asked_otherwise.view(page, studio, session)
+    view |= second_opinion.view(page, session)
     view |= saved.view(page, studio, session)
     return view
 
@@ -131,6 +133,7 @@ def wire(page: Page) -> None:
     sets.wire(page)
     chat.wire(page)
     asked_otherwise.wire(page)
+    second_opinion.wire(page)
     saved.wire(page)
 
     def moved(session: Session, value: float) -> View:
@@ -152,7 +155,8 @@ def wire(page: Page) -> None:
 
 
 def restore(studio: Studio, session: Session) -> View:
-    return sets.restore() | {"strength": gr.Slider(value=session.strength, interactive=session.tuned is not None)}
+    shown = sets.restore() | second_opinion.restore(session)
+    return shown | {"strength": gr.Slider(value=session.strength, interactive=session.tuned is not None)}
 
 
 def _strength_now(studio: Studio, session: Session) -> str:

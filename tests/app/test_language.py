@@ -11,6 +11,7 @@ import texts
 
 from actor_core.errors import ActorError, ExportError, PromptError
 from actor_core.guard import Guard
+from actor_core.presets import judge_presets
 from actor_core.prompts import parse_prompts
 from app import language, render, words
 from app.create_app import create_app
@@ -105,6 +106,7 @@ def test_what_is_laid_out_once_is_translated_by_gradio(studio, other):
     """Each text of the layout is one marker that the catalogue has, but for names and what `restore` sends."""
     given = for_gradio().translations_dict[other]
     same_for_all = {words.TITLE, "Qwen/Qwen2.5-1.5B-Instruct", "someone/my-model-repaired"}
+    same_for_all |= {judge.title for judge in judge_presets().values()}
     english = []
     for part in create_app(studio).config["components"]:
         props, kind = part["props"], part["type"]

@@ -101,6 +101,6 @@ def written_anywhere() -> frozenset[str]:
                 if text:
                     found.add(shape(text).strip())
     found |= {wrapper.name for wrapper in wrappers()}
-    for path in (ROOT / "presets" / "models").glob("*.toml"):
+    for path in (ROOT / "presets").glob("*/*.toml"):
         found |= set(re.findall(r'^summary = "(.*)"$', path.read_text(encoding="utf-8"), re.MULTILINE))
     return frozenset(found)
