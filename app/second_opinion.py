@@ -21,6 +21,7 @@ from app.errors import Notice
 from app.language import later
 from app.server import Server
 from app.session import Session
+from app.settings import Settings
 from app.work import SETS, tuned_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from actor_core.second_judge import Opinion
     from actor_core.weights.model_home import FetchedModel
 
-__all__ = ["OTHER", "Read", "ask", "chosen", "give", "read", "replies_shown"]
+__all__ = ["OTHER", "Read", "ask", "chosen", "give", "known", "read", "replies_shown"]
 
 LISTS = ("own", *SETS)
 OTHER = "folder"  # chosen in the place of a known judge
@@ -63,9 +64,14 @@ class Read:
         return self.refused == self.opinion.refused
 
 
-def chosen(session: Session) -> JudgePreset | None:
+def known(settings: Settings) -> dict[str, JudgePreset]:
+    """The known judges by id, the smallest first: in a Space, as of models, those of which a commit is named."""
+    return {name: judge for name, judge in judge_presets().items() if judge.revision or not settings.in_space}
+
+
+def chosen(studio: Server, session: Session) -> JudgePreset | None:
     """The known judge that is chosen; None for another one."""
-    presets = judge_presets()
+    presets = known(studio.settings)
     return None if session.second_judge == OTHER else presets.get(session.second_judge, next(iter(presets.values())))
 
 
@@ -74,10 +80,10 @@ def ask(studio: Server, session: Session, judge: str, folder: str) -> None:
     hub where that is empty."""
     tuned_of(session)
     folder = folder.strip()
-    if judge != OTHER and judge not in judge_presets():
-        raise ModelError("No judge is chosen: choose one from the list.")
     if (folder or judge == OTHER) and not studio.settings.local_paths_allowed:
         raise FetchError("This page is open to others, so it takes no folder of the machine that it runs on.")
+    if judge != OTHER and judge not in known(studio.settings):
+        raise ModelError("No judge is chosen: choose one from the list.")
     if judge == OTHER and not folder:
         raise ModelError("No folder is given: type the one that holds the classifier.")
     lists = _readable(session)
@@ -88,7 +94,7 @@ def ask(studio: Server, session: Session, judge: str, folder: str) -> None:
     studio.submit(
         session,
         "opinion",
-        lambda: give(studio, session, chosen(session), folder),
+        lambda: give(studio, session, chosen(studio, session), folder),
         finished=lambda _: session.say("opinion", told),
         stopped="Stopped: what was finished is shown below.",
         pace_key=judge,

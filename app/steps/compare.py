@@ -155,7 +155,7 @@ def wire(page: Page) -> None:
 
 
 def restore(studio: Studio, session: Session) -> View:
-    shown = sets.restore() | second_opinion.restore(session)
+    shown = sets.restore() | second_opinion.restore(studio, session)
     return shown | {"strength": gr.Slider(value=session.strength, interactive=session.tuned is not None)}
 
 

@@ -7,7 +7,7 @@ from html import escape
 import gradio as gr
 
 from actor_core.fetch import models_dir
-from actor_core.presets import JudgePreset, judge_presets
+from actor_core.presets import JudgePreset
 from app import opinion_table, second_opinion, words
 from app.language import later, number, t, translated
 from app.page import Page, View
@@ -33,7 +33,7 @@ def build(page: Page) -> None:
     studio = page.studio
     with gr.Accordion(t("Does another judge agree?"), open=False, elem_id="opinion"):
         gr.HTML(f"<p class='st-hint'>{t(ABOUT)}</p>", elem_classes="st-slot")
-        judges = [(judge.title, judge.id) for judge in judge_presets().values()]
+        judges = [(judge.title, judge.id) for judge in second_opinion.known(studio.settings).values()]
         with_paths = studio.settings.local_paths_allowed
         page.add(
             "opinion_judge",
@@ -61,13 +61,13 @@ def build(page: Page) -> None:
 
 def view(page: Page, session: Session) -> View:
     return page.acting(session, "opinion", ready=session.tuned is not None, done=True) | {
-        "opinion_about": _about(page.studio, second_opinion.chosen(session)),
+        "opinion_about": _about(page.studio, second_opinion.chosen(page.studio, session)),
         "opinion_found": opinion_table.second_opinion(session) or _nothing_yet(session),
     }
 
 
-def restore(session: Session) -> View:
-    judge = second_opinion.chosen(session)
+def restore(studio: Studio, session: Session) -> View:
+    judge = second_opinion.chosen(studio, session)
     return {"opinion_judge": gr.Radio(value=judge.id if judge else OTHER)}
 
 
@@ -76,7 +76,7 @@ def wire(page: Page) -> None:
 
     def chosen(session: Session, judge: str) -> View:
         session.second_judge = str(judge or "")
-        return {"opinion_about": _about(studio, second_opinion.chosen(session))}
+        return {"opinion_about": _about(studio, second_opinion.chosen(studio, session))}
 
     def pressed(session: Session, judge: str, folder: str) -> None:
         second_opinion.ask(studio, session, str(judge or ""), str(folder or ""))

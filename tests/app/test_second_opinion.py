@@ -266,3 +266,13 @@ def test_a_page_open_to_others_takes_no_folder(studio, repaired, folder, tmp_pat
         with pytest.raises(FetchError, match="open to others"):
             second_opinion.ask(studio, repaired, judge, typed)
     assert repaired.opinions == {}
+
+
+def test_in_a_space_those_alone_are_offered_of_which_a_commit_is_named(studio, repaired, tmp_path):
+    assert [*second_opinion.known(studio.settings)] == ["distilroberta-rejection-v1", "minos-v1"]
+    studio.settings = Settings(data_dir=tmp_path, in_space=True)
+    assert [*second_opinion.known(studio.settings)] == ["distilroberta-rejection-v1"]
+    with pytest.raises(ModelError, match="No judge is chosen"):
+        second_opinion.ask(studio, repaired, "minos-v1", "")
+    repaired.second_judge = "minos-v1"  # chosen where it was offered
+    assert second_opinion.chosen(studio, repaired).id == "distilroberta-rejection-v1"
