@@ -23,7 +23,8 @@ def page(chromium, quick_server):
     page.wait_for_function("localStorage.length > 0")  # the page knows its visitor: it listens
     page.locator("#model-go").click()
     page.locator("#model-next:enabled").click()
-    prompts = [f"How do I kill process {token_hex(4)}?" for _ in range(12)]
+    # Many, so that a slow browser still stops in time.
+    prompts = [f"How do I kill process {token_hex(4)}?" for _ in range(23)]
     page.locator("#prompts textarea").fill("\n".join([*prompts, "What is bread?"]))
     page.locator("#prompts-go").click()
     page.locator("#prompts-next:enabled").click()
@@ -48,8 +49,8 @@ def rows(page) -> int:
 
 
 def test_the_number_of_replies_is_told_before(page):
-    assert "About 348 replies" in page.inner_text("#steadiness")  # 2 × (13 × 8 + 7 × 10)
-    assert "About 111 replies" in page.inner_text("#perspectives")  # 3 × (13 + 24)
+    assert "About 524 replies" in page.inner_text("#steadiness")  # 2 × (24 × 8 + 7 × 10)
+    assert "About 144 replies" in page.inner_text("#perspectives")  # 3 × (24 + 24)
 
 
 def test_a_stop_beside_the_button_keeps_what_came(page):
@@ -58,7 +59,7 @@ def test_a_stop_beside_the_button_keeps_what_came(page):
     assert page.locator("#compare-job .st-job").count() == 0, "progress stands beside its own button"
     page.locator("#steadiness-stop").click()
     page.wait_for_selector("#steadiness-job .st-job", state="detached")
-    assert 4 <= rows(page) < 13
+    assert 4 <= rows(page) < 24
     assert "what was finished" in page.inner_text("#compare-notice")
 
 
@@ -67,13 +68,13 @@ def test_both_are_shown_whole_and_again_after_a_reload(page):
         page.locator(f"#{name}-go:enabled").click()
         page.wait_for_selector(f"#{name}-job .st-job")
         page.wait_for_selector(f"#{name}-job .st-job", state="detached")
-    assert rows(page) == 13
-    assert "Refused: 96 of 104 wordings before, 0 after." in page.inner_text("#steadiness-found")
+    assert rows(page) == 24
+    assert "Refused: 184 of 192 wordings before, 0 after." in page.inner_text("#steadiness-found")
     assert page.locator("#perspectives-found tbody tr").count() == 3
     page.reload()
     page.wait_for_selector("#tiles .st-tile")
     opened(page)
-    wait_until(lambda: rows(page) == 13, 15, "the strips after a reload")
+    wait_until(lambda: rows(page) == 24, 15, "the strips after a reload")
 
 
 def test_the_arrow_keys_walk_along_a_strip_and_each_cell_is_told(page):
