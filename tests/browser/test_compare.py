@@ -174,10 +174,12 @@ def test_the_strength_is_shown_within_a_second(page):
     wait_until(lambda: "at strength 0." in page.inner_text("#strength-now"), 15, "strength 0")
     wait_until(lambda: f"{REFUSED} of {len(OWN)}" in tile(page), 15, "the answers at strength 0")
     took = []
-    for strength in ("0.1", "0.2", "0.3"):
+    for strength in ("0.05", "0.1", "0.15"):
         start = time.monotonic()
         slider.press("ArrowRight")
-        page.wait_for_function("s => document.querySelector('#strength-now').innerText.includes(s)", arg=strength)
+        # With the words around it: Gradio's unseen clock in the same place reads 0.1 s, too.
+        said = f"at strength {strength}."
+        page.wait_for_function("s => document.querySelector('#strength-now').innerText.includes(s)", arg=said)
         took.append(time.monotonic() - start)
         wait_until(lambda: page.locator("#quick-job .st-job").count() == 0, 30, "the answers")
     assert min(took) < max(1, opened), (took, opened)
