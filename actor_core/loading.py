@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from actor_core.fetch import FetchedModel
 
-__all__ = ["PRECISIONS", "load_model", "require_all_weights"]
+__all__ = ["PRECISIONS", "load_model", "told_in_words", "weights_of"]
 
 PRECISIONS = ("auto", "bf16", "fp16", "fp32", "nf4", "int8")
 
@@ -58,33 +59,21 @@ def load_model(
     if memory is not None and precision == "auto":  # 4 bits, its other answer to too little memory, are none here
         machine = replace(machine, memory_free=sys.maxsize, gpu_free=sys.maxsize)
     chosen, reason = _precision(precision, place, machine, bytes_of_weights(source.folder))
-    try:
+    too_large = (
+        f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
+        "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
+    )
+    with told_in_words(f"{source.name} cannot be loaded", too_large):
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
         _require_chat_template(tokenizer, source.name)
-        with giving_back_at_once():
-            both: Any = AutoModelForCausalLM.from_pretrained(  # a pair, as output_loading_info says
-                source.folder,
-                config=config,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                device_map=_places(config, chosen, place, memory, machine),
-                **_weights_as(chosen, place),
-            )
-        model, found = both
-    except ModelError:
-        raise
-    except Exception as error:  # files of others make the libraries raise anything
-        if is_out_of_memory(error):
-            give_back()
-            raise OutOfMemory(
-                f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
-                "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
-            ) from error
-        raise ModelError(f"{source.name} cannot be loaded: {first_line(error)}") from error
-    require_all_weights(sorted(found["missing_keys"]), source.name)
-    model.eval().requires_grad_(False)
+        model = weights_of(
+            AutoModelForCausalLM,
+            source,
+            config=config,
+            device_map=_places(config, chosen, place, memory, machine),
+            **_weights_as(chosen, place),
+        )
     _keep_four_bits_readable(model)
     decoder_layers(model)
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)
@@ -94,6 +83,37 @@ def load_model(
     loaded.token_ids("What is bread?")  # a template that cannot be used is said now
     yield Progress("load", 1, 1, f"{source.name} is loaded: {reason}")
     return loaded
+
+
+@contextmanager
+def told_in_words(what: str, too_large: str) -> Iterator[None]:
+    """Whatever a library raises within the body about files of others becomes a `ModelError` that begins with
+    ``what``, or `OutOfMemory` with the words ``too_large``."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # files of others make the libraries raise anything
+        if is_out_of_memory(error):
+            give_back()
+            raise OutOfMemory(too_large) from error
+        raise ModelError(f"{what}: {first_line(error)}") from error
+
+
+def weights_of(auto: Any, source: FetchedModel, **how: Any) -> Any:  # noqa: ANN401 - a class of transformers and what it makes
+    """The model in the folder of ``source`` as ``auto`` loads it, for use alone: from safetensors, without code of the
+    folder's. Raises `ModelError` where a weight is missing."""
+    with giving_back_at_once():
+        model, found = auto.from_pretrained(
+            source.folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True, **how
+        )
+    missing = sorted(found["missing_keys"])
+    if missing:  # transformers puts random numbers there, and says so to nobody here
+        raise ModelError(
+            f"{source.name} is not whole: its files lack {len(missing)} of the weights that its configuration asks for "
+            f"({missing[0]}). Download it again, all of it."
+        )
+    return model.eval().requires_grad_(False)
 
 
 def _places(
@@ -206,15 +226,6 @@ def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
     """The last token's states as a block of their own: for a slice of a longer tensor torch copies the
     whole vocabulary's matrix once for every row of the batch (ten times slower, gigabytes)."""
     return (inputs[0].contiguous(), *inputs[1:])
-
-
-def require_all_weights(missing: Sequence[str], name: str) -> None:
-    """Raises `ModelError` where one is missing: transformers puts random numbers there, and says so to nobody here."""
-    if missing:
-        raise ModelError(
-            f"{name} is not whole: its files lack {len(missing)} of the weights that its configuration asks for "
-            f"({missing[0]}). Download it again, all of it."
-        )
 
 
 def _require_chat_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:

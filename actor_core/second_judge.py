@@ -14,15 +14,14 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from actor_core.errors import ModelError, OutOfMemory, first_line, is_out_of_memory
+from actor_core.errors import ModelError, OutOfMemory
 from actor_core.events import Event, Progress
 from actor_core.fetch import local_model
-from actor_core.freed_memory import give_back, giving_back_at_once
-from actor_core.loading import require_all_weights
+from actor_core.loading import told_in_words, weights_of
 from actor_core.memory import Machine, bytes_of_weights
 from actor_core.model import DTYPES, TOKENS_AT_ONCE
 from actor_core.presets import JudgePreset
@@ -121,33 +120,21 @@ def load_judge(
 
     logging.disable_progress_bar()
     yield Progress("load judge", 0, 1)
-    try:
+    too_large = f"{source.name} does not fit into memory: close other programs."
+    with told_in_words(f"{source.name} cannot be loaded as a classifier", too_large):
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
         refusal = refusal_label(config.id2label or {}, source.name)
         place = _place(device, _bytes_in_memory(source.folder, config, precision), source.name)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-        with giving_back_at_once():
-            both: Any = AutoModelForSequenceClassification.from_pretrained(  # a pair, as output_loading_info says
-                source.folder,
-                config=config,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                dtype=DTYPES[precision],
-                device_map={"": place},
-            )
-    except ModelError:
-        raise
-    except Exception as error:  # files of others make the libraries raise anything
-        if is_out_of_memory(error):
-            give_back()
-            raise OutOfMemory(f"{source.name} does not fit into memory: close other programs.") from error
-        raise ModelError(f"{source.name} cannot be loaded as a classifier: {first_line(error)}") from error
-    model, found = both
-    require_all_weights(sorted(found["missing_keys"]), source.name)
+        model = weights_of(
+            AutoModelForSequenceClassification,
+            source,
+            config=config,
+            dtype=DTYPES[precision],
+            device_map={"": place},
+        )
     if tokenizer.pad_token_id is None:
         raise ModelError(f"{source.name} has a tokenizer without a padding token: take another classifier.")
-    model.eval().requires_grad_(False)
     most = _max_tokens(config, tokenizer, preset.max_tokens if preset else TOKENS_OF_OTHERS)
     form = preset.form if preset else "{reply}"
     yield Progress("load judge", 1, 1)

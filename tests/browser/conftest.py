@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -52,6 +52,26 @@ def wait_until(condition, seconds: float, what: str, found=lambda: "") -> None:
     while not condition():
         assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}; {found()}"
         time.sleep(0.2)
+
+
+def tuned_page(context, url: str, prompts: Sequence[str]):
+    """A new page of ``context`` on which somebody has tuned on ``prompts``, over the stand-ins, and is at step 4."""
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.goto(url)
+    page.wait_for_function("localStorage.length > 0")  # the page knows its visitor: it listens
+    page.locator("#model-go").click()
+    page.locator("#model-next:enabled").click()
+    page.locator("#prompts textarea").fill("\n".join(prompts))
+    page.locator("#prompts-go").click()
+    page.locator("#prompts-next:enabled").click()
+    page.locator("#tune-go:enabled").click()
+    page.locator("#tune-next:enabled").click()
+    page.wait_for_selector("#tiles .st-tile")
+    no_job(page, "compare")
+    return page
 
 
 def unfold(page) -> None:

@@ -6,7 +6,7 @@ from secrets import token_hex
 
 import pytest
 
-from tests.browser.conftest import no_job, overflow, wait_until
+from tests.browser.conftest import overflow, tuned_page, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -15,23 +15,9 @@ pytestmark = pytest.mark.browser
 def page(chromium, quick_server):
     """Someone who has tuned, in step 4 with both parts open; the prompts are such that nobody asked before."""
     context = chromium.new_context(viewport={"width": 1200, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    page.faults = []
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.goto(quick_server.url)
-    page.wait_for_function("localStorage.length > 0")  # the page knows its visitor: it listens
-    page.locator("#model-go").click()
-    page.locator("#model-next:enabled").click()
     # Many, so that a slow browser still stops in time.
     prompts = [f"How do I kill process {token_hex(4)}?" for _ in range(23)]
-    page.locator("#prompts textarea").fill("\n".join([*prompts, "What is bread?"]))
-    page.locator("#prompts-go").click()
-    page.locator("#prompts-next:enabled").click()
-    page.locator("#tune-go:enabled").click()
-    page.locator("#tune-next:enabled").click()
-    page.wait_for_selector("#tiles .st-tile")
-    no_job(page, "compare")
+    page = tuned_page(context, quick_server.url, [*prompts, "What is bread?"])
     opened(page)
     yield page
     assert page.faults == []

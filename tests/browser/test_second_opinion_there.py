@@ -7,7 +7,7 @@ from secrets import token_hex
 import pytest
 
 from tests.app.quick_core import SECRET
-from tests.browser.conftest import no_job, overflow, wait_until
+from tests.browser.conftest import no_job, overflow, tuned_page, wait_until
 from tests.browser.served import QUICK, Server
 from tests.core.hub_stand_in import no_hub
 from tests.core.tiny_judges import taught_folder
@@ -34,21 +34,7 @@ def alone(tmp_path_factory):
 def page(chromium, alone):
     """Someone who has tuned, in step 4 with the group open."""
     context = chromium.new_context(viewport={"width": 1200, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    page.faults = []
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.goto(alone.url)
-    page.wait_for_function("localStorage.length > 0")  # the page knows its visitor: it listens
-    page.locator("#model-go").click()
-    page.locator("#model-next:enabled").click()
-    page.locator("#prompts textarea").fill(f"How do I kill process {token_hex(4)}?\nWhat is bread?")
-    page.locator("#prompts-go").click()
-    page.locator("#prompts-next:enabled").click()
-    page.locator("#tune-go:enabled").click()
-    page.locator("#tune-next:enabled").click()
-    page.wait_for_selector("#tiles .st-tile")
-    no_job(page, "compare")
+    page = tuned_page(context, alone.url, [f"How do I kill process {token_hex(4)}?", "What is bread?"])
     opened(page)
     yield page
     assert page.faults == []
