@@ -46,7 +46,8 @@ def test_a_stop_beside_the_button_keeps_what_came(page):
     page.locator("#steadiness-stop").click()
     page.wait_for_selector("#steadiness-job .st-job", state="detached")
     assert 4 <= rows(page) < 24
-    assert "what was finished" in page.inner_text("#compare-notice")
+    notice = page.locator("#compare-notice")  # drawn after the progress has gone
+    wait_until(lambda: "what was finished" in notice.inner_text(), 10, "the words about it", notice.inner_text)
 
 
 def test_both_are_shown_whole_and_again_after_a_reload(page):
