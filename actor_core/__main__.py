@@ -50,6 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     tuning.add_argument("--replayed", type=int, default=24, help="compared prompts that each check asks again")
     tuning.add_argument("--method", choices=("causal", "refusal vector", "published"), default="causal")
     tuning.add_argument("--layer", type=int, help="counted from 0 (default: chosen)")
+    tuning.add_argument(
+        "--set-share",
+        type=float,
+        default=1.0,
+        help="of the prompt set's prompts to learn from: 0.25 is about three times as fast, and parts harmful prompts "
+        "from look-alikes less well (default: 1)",
+    )
     tuning.add_argument("--strength", type=float, help="of the change (default: chosen on held-out prompts)")
     tuning.add_argument("--compared", type=int, default=40, help="held-out prompts a set, for the figures")
     tuning.add_argument(

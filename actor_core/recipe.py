@@ -34,6 +34,8 @@ RECIPE = "reproduce.json"
 FORMAT = "second-take.reproduce.1"
 PACKAGES = ("torch", "transformers", "tokenizers", "bitsandbytes", "numpy", "scipy", "scikit-learn", "second-take")
 MAX_BYTES = 50_000_000
+# Settings that a file from before there were any lacks, and what was done then.
+SETTINGS_SINCE = {"set_share": 1.0}
 # The digest of no variants and no twins.
 NOTHING_MADE = hashlib.sha256(b"\n").hexdigest()
 
@@ -122,9 +124,10 @@ class Recipe:
 
     def tune_settings(self) -> TuneSettings:
         """The settings as this version reads them. Raises `PresetError` where it would make another change."""
+        known = {**SETTINGS_SINCE, **self.settings}
         try:
-            settings = TypeAdapter(TuneSettings).validate_python(dict(self.settings))
-            if json.dumps(asdict(settings)) != json.dumps(dict(self.settings)):
+            settings = TypeAdapter(TuneSettings).validate_python(known)
+            if json.loads(json.dumps(asdict(settings))) != json.loads(json.dumps(known)):
                 raise ValueError("some are new, or gone")
             return settings
         except ValueError as fault:  # pydantic's are ValueErrors too

@@ -7,13 +7,16 @@ held-out prompts (`tradeoff`): the closed form is linear in the three.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from actor_core.errors import PromptError
+from actor_core.evaluate import spread
 from actor_core.prompt_sets import PromptSet, PromptSplit
 
 __all__ = ["TrainingRows", "TuningPrompts", "drawn", "training_rows"]
@@ -50,6 +53,26 @@ class TuningPrompts:
         """``own`` and what was made of them with everything that ``prompt_set`` gives for training and measuring."""
         training, held_out = prompt_set.training(), prompt_set.held_out()
         return cls(own, training.benign, training.pseudo_harmful, training.harmful, held_out, variants, twins)
+
+    def thinned(self, share: float) -> TuningPrompts:
+        """Only ``share`` of the set's training prompts, evenly of every kind, twins together. What is measured on
+        stays whole, as do the own prompts and what was made of them.
+
+        Raises `PromptError` for a share that is not above 0 and up to 1.
+        """
+        if not 0 < share <= 1:  # no number is neither
+            raise PromptError(f"The share of the prompt set is {share:g}: give a number above 0 and up to 1.")
+
+        def some(prompts: Sequence[str]) -> list[str]:
+            return spread(prompts, math.ceil(share * len(prompts)))
+
+        twins = len(self.pseudo_harmful)
+        return replace(
+            self,
+            benign=some(self.benign),
+            pseudo_harmful=some(self.pseudo_harmful),
+            harmful=[*some(self.harmful[:twins]), *some(self.harmful[twins:])],
+        )
 
     def of_the_set(self) -> list[str]:
         """The set's training prompts, each once, whatever the user's own ones are."""

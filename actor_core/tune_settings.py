@@ -18,7 +18,8 @@ class TuneSettings:
     ``method``: "causal" solves along g, "refusal vector" solves along R, "published" runs the
     paper's loop with ``published``. ``layer`` None: chosen among ``candidates`` (None: the middle third).
     ``targets`` None: chosen on held-out prompts within ``limits``, as the strength is. ``ridge`` is relative
-    to the mean diagonal of the kernel.
+    to the mean diagonal of the kernel. ``set_share`` of the prompt set's training prompts are learnt from, above
+    0 and up to 1: reading them is most of the time of a first tuning.
     """
 
     method: Literal["causal", "refusal vector", "published"] = "causal"
@@ -36,3 +37,4 @@ class TuneSettings:
     probe_prompts: int = 88
     seed: int = 0
     published: PublishedSettings = PublishedSettings()
+    set_share: float = 1.0

@@ -30,6 +30,13 @@ def tuning_words(
         f"{before.harmful_refused:.0%} and {after.harmful_refused:.0%}, ordinary ones {before.benign_refused:.0%} "
         f"and {after.benign_refused:.0%}.",
     ]
+    share = delta.settings.get("set_share", 1.0)
+    if share < 1:
+        said.insert(
+            1,
+            f"It learnt from {share:.0%} of the collection of prompts: all of it takes longer, and parts harmful ones "
+            "from look-alikes better.",
+        )
     if after.harmful_lost:
         said.append(
             f"Of the harmful prompts refused before, {after.harmful_lost:.0%} are not refused any more by that measure."

@@ -136,6 +136,7 @@ class Endpoints:
         include: list[str] | None = None,
         variants: list[str] | None = None,
         twins: list[str] | None = None,
+        set_share: float = 1.0,
     ) -> Messages:
         """Step 3: tunes one layer, then asks both models held-out prompts; compare gives what came of that.
 
@@ -150,6 +151,8 @@ class Endpoints:
             variants: Prompts to be answered beside your own, of enrich's or of yours: these and no others. Null: those
                 that are ticked. One of yours that looks harmful is not used.
             twins: The same for prompts to be refused.
+            set_share: Of the prompt set's prompts to learn from, above 0 and up to 1: fewer are faster, and part harmful
+                prompts from look-alikes less well.
         """
         mine = self._session(session)
         _one_of("method", method, METHODS)
@@ -157,6 +160,9 @@ class Endpoints:
         count, included = _count(per_set), _prompts("include", include or [])
         texts = None if variants is None else _prompts("variants", variants)
         refused = None if twins is None else _prompts("twins", twins)
+        if isinstance(set_share, bool) or not isinstance(set_share, (int, float)) or not 0 < set_share <= 1:
+            raise PromptError(f"“set_share” is {str(set_share)[:20]}: give a number above 0 and up to 1.")
+        settings = TuneSettings(method=method, layer=layer, set_share=float(set_share))
         layers = range(self.studio.model.n_layers - 1) if self.studio.model else []
         if layers and layer is not None and layer not in layers:
             raise ModelError(f"There is no layer {layer} to tune: give 0 to {layers[-1]}, or null to have one chosen.")
@@ -173,7 +179,7 @@ class Endpoints:
                 except PromptError:  # nothing is changed, as it says
                     mine.repair_all, mine.variants = before
                     raise
-            self.studio.tune(mine, TuneSettings(method=method, layer=layer), count)
+            self.studio.tune(mine, settings, count)
 
         return followed(self.studio, mine, "tune", press, results.tuned)
 

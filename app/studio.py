@@ -80,7 +80,7 @@ class Studio(Preparing):
             heard=heard,
             finished=finished,
             stopped=stopped,
-            pace_key=f"{pace_key(model)} {settings.method}",
+            pace_key=f"{pace_key(model)} {settings.method} {settings.set_share:g}",
         )
 
     def compare(self, session: Session, per_set: int, *, follows: bool = False) -> None:

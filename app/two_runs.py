@@ -38,6 +38,7 @@ SETTINGS = later(
         "published.learning_rate": "Learning rate",
         "ridge": "Ridge",
         "seed": "Seed",
+        "set_share": "Share of the prompt set that is learnt from",
     }
 )
 NOT_ASKED = later("not asked")

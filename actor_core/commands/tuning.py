@@ -49,7 +49,7 @@ def tune_and_export(options: argparse.Namespace) -> int:
     variants = [each.text for each in made if each.kept and each.form != "twin"]
     twins = [each.text for each in made if each.kept and each.form == "twin"]
     prompts = TuningPrompts.of(own, everyday, variants, twins)
-    settings = TuneSettings(method=options.method, layer=options.layer, seed=options.seed)
+    settings = TuneSettings(method=options.method, layer=options.layer, seed=options.seed, set_share=options.set_share)
     tell(before_tuning(model, len(own) + len(made)).words())
     tuned = followed(tune(model, prompts, settings, kept))
     for words in tuned.words:

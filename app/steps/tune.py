@@ -26,6 +26,11 @@ METHODS = [
     (later("Shift along the refusal vector"), "refusal vector"),
     (later("The published training loop (slow)"), "published"),
 ]
+SHARES = [
+    (later("All of it (repairs best, the default)"), 1.0),
+    (later("Half (about twice as fast)"), 0.5),
+    (later("A quarter (about three times as fast)"), 0.25),
+]
 PUBLISHED = PublishedSettings()
 AUTOMATIC = "auto"
 PER_SET = 16
@@ -88,6 +93,19 @@ def build(page: Page) -> None:
                 ),
             )
         page.add("published", published)
+        page.add(
+            "set_share",
+            gr.Radio(
+                [(t(label), value) for label, value in SHARES],
+                value=1.0,
+                label=t("How much of the program's own collection it learns from"),
+                elem_id="set-share",
+                info=t(
+                    "The model reads the collection once, which is most of the time of the first tuning. From less of "
+                    "it, it learns less well which prompts only look harmful."
+                ),
+            ),
+        )
         with gr.Row():
             page.add(
                 "layer",
@@ -142,12 +160,14 @@ def wire(page: Page) -> None:
         method: Literal["causal", "refusal vector", "published"],
         layer: str,
         per_set: float,
+        share: float,
         alpha: float | None,
         learning_rate: float | None,
         epochs: float | None,
         centred: bool,
     ) -> View:
-        if method not in dict(METHODS).values() or not (layer == AUTOMATIC or layer.isdecimal()):
+        offered = method in dict(METHODS).values() and share in dict(SHARES).values()
+        if not offered or not (layer == AUTOMATIC or layer.isdecimal()):
             raise ModelError("This choice is not offered any more: reload the page and choose again.")
         if not alpha or not learning_rate or not epochs:
             raise ModelError("The step, the learning rate and the rounds need a number above 0 each.")
@@ -155,7 +175,8 @@ def wire(page: Page) -> None:
             alpha=alpha, learning_rate=learning_rate, epochs=int(epochs), centred=bool(centred)
         )
         chosen = None if layer == AUTOMATIC else int(layer)
-        studio.tune(session, TuneSettings(method=method, layer=chosen, published=published), int(per_set))
+        settings = TuneSettings(method=method, layer=chosen, published=published, set_share=share)
+        studio.tune(session, settings, int(per_set))
         return {"strength": gr.Slider(value=1.0, interactive=False)}
 
     page.quiet(
@@ -164,7 +185,7 @@ def wire(page: Page) -> None:
         ["method"],
         ["published"],
     )
-    inputs = ["method", "layer", "per_set", "alpha", "learning_rate", "epochs", "centred"]
+    inputs = ["method", "layer", "per_set", "set_share", "alpha", "learning_rate", "epochs", "centred"]
     page.on(page.parts["tune_go"].click, "tune", pressed, inputs)
 
 
@@ -181,7 +202,7 @@ def plan(session: Session) -> str:
     said = t(
         "Uses {yours} and the program's own collection of ordinary, harmless-looking and harmful questions, so that "
         "the model learns where the line is. Without a GPU it takes a few minutes with a small model; the time left is "
-        "shown. The comparison then starts by itself.",
+        "shown, and “How it is tuned” has a quicker way. The comparison then starts by itself.",
         yours=yours,
     )
     made = session.ticked

@@ -115,6 +115,14 @@ def test_a_recipe_from_before_there_were_variants_is_read(made, capsys):
     assert code == 0 and out.startswith("The same change, bit for bit")
 
 
+def test_a_recipe_from_before_there_was_a_share_is_of_the_whole_set(made, capsys):
+    settings = json.loads((made / RECIPE).read_text())["settings"]
+    assert settings.pop("set_share") == 1.0
+    edited(made / RECIPE, settings=settings)
+    code, out, _ = reproduced(capsys, str(made / RECIPE))
+    assert code == 0 and out.startswith("The same change, bit for bit")
+
+
 def test_another_base_is_refused_with_both_digests(made, toy, capsys, monkeypatch):  # noqa: F811
     monkeypatch.setattr(toy, "source", Source(toy.source.folder, digest="c" * 64))
     code, _, err = reproduced(capsys, str(made / RECIPE))

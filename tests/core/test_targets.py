@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from actor_core.errors import PromptError
 from actor_core.prompt_sets import PromptSplit
 from actor_core.targets import ENRICHED_REACH, OWN_AT_MOST, OWN_SHARE, TrainingRows, TuningPrompts, training_rows
 
@@ -21,6 +24,31 @@ def of(made: TrainingRows, prompt: str) -> tuple[str, int, float]:
     n = made.prompts.index(prompt)
     assert made.indicators()[n].count_nonzero() == 1
     return made.kinds[n], int(made.indicators()[n].argmax()), made.weights[n].item()
+
+
+def numbered(kind: str, count: int) -> list[str]:
+    return [f"{kind}{n}" for n in range(count)]
+
+
+def test_a_share_of_the_set_is_even_and_keeps_twins_together_and_what_is_the_users():
+    held_out = PromptSplit(("b",), ("p",), ("h",))
+    twins, extra = numbered("h", 40), numbered("e", 12)
+    whole = TuningPrompts(
+        ["own"], numbered("b", 8), numbered("p", 40), [*twins, *extra], held_out, ["variant"], ["twin"]
+    )
+    some = whole.thinned(0.25)
+    assert (some.own, some.variants, some.twins, some.held_out) == (["own"], ["variant"], ["twin"], held_out)
+    assert some.benign == ["b0", "b4"]
+    assert some.pseudo_harmful == numbered("p", 40)[::4]
+    assert some.harmful == [*twins[::4], *extra[::4]]
+    assert whole.thinned(1.0) == whole
+    assert len(whole.thinned(0.001).pseudo_harmful) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.01, math.nan, math.inf])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(PromptError, match="above 0 and up to 1"):
+        TuningPrompts(["own"], ["b"], ["p"], ["h"], NOTHING).thinned(share)
 
 
 def test_every_kind_has_its_column_and_weight():

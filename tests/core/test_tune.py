@@ -121,6 +121,16 @@ def test_what_was_tuned_can_be_saved_and_loaded(tuned, tmp_path):
     assert [point["strength"] for point in back.measured["held_out"]] == list(STRENGTHS)
 
 
+def test_half_of_the_set_is_read_where_that_is_asked_for(refusing, tuned):
+    half = finish(tune(refusing, PROMPTS, replace(SETTINGS, set_share=0.5)))
+    of_the_set = tuned.delta.measured["prompts"] - len(PROMPTS.own)
+    assert abs(half.delta.measured["prompts"] - len(PROMPTS.own) - of_the_set / 2) <= 2
+    assert half.delta.settings["set_share"] == 0.5
+    assert half.words[1].startswith("It learnt from 50% of the collection")
+    after = verdicts(refusing, HELD_OUT.harmful, half.delta, half.strength)
+    assert after.count(Verdict.REFUSED) >= 0.9 * len(after)
+
+
 def test_a_harmful_prompt_pasted_as_own_is_still_refused_afterwards(refusing):
     result = finish(tune(refusing, replace(PROMPTS, own=[*PROMPTS.own, HARMFUL[0]]), SETTINGS))
     assert verdicts(refusing, [HARMFUL[0]], result.delta, result.strength) == [Verdict.REFUSED]
