@@ -97,9 +97,9 @@ def test_every_endpoint_is_documented_with_its_parameters_and_the_type_of_its_an
         (answer,) = endpoint["returns"]
         assert {"session", "running"} <= set(answer["type"]["properties"])
     names = [parameter["parameter_name"] for parameter in described["/tune"]["parameters"]]
-    assert names == ["session", "method", "layer", "repair", "per_set", "include", "variants", "twins"]
+    assert names == ["session", "method", "layer", "repair", "per_set", "include", "variants", "twins", "set_share"]
     optional = [parameter["parameter_has_default"] for parameter in described["/tune"]["parameters"]]
-    assert optional == [False, *[True] * 7]
+    assert optional == [False, *[True] * 8]
 
 
 def test_the_example_of_the_document_runs_as_it_stands(serving, monkeypatch, capsys):
@@ -240,6 +240,8 @@ def test_a_smaller_strength_that_passes_is_found_and_set(client, tuned, monkeypa
         ("/tune", ("causal", 99), "There is no layer 99"),
         ("/compare", (7,), "The strength is 7: give one from 0 to 1.5"),
         ("/compare", (1.0, 10**9), "give a whole number from 1 to 120"),
+        ("/tune", ("causal", None, "refused", 2, None, None, None, 1.5), "give a number above 0 and up to 1"),
+        ("/tune", ("causal", None, "refused", 2, None, None, None, "half"), "give a number above 0 and up to 1"),
         ("/export", (["iso"],), "There is no kind of file “iso” here"),
     ],
 )

@@ -32,7 +32,7 @@ CONTRAST = """() => { const light = colour => colour.match(/[\\d.]+/g).slice(0, 
 def page(chromium, tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("quick"), STAGED)
     page = chromium.new_context(viewport={"width": 1440, "height": 900}).new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     page.goto(server.url)
     page.locator("#model-go").click()
     page.wait_for_selector("#model-state .st-success")

@@ -43,7 +43,7 @@ def killed_server(tmp_path_factory):
 def page(chromium, killed_server):
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     page.faults = []
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.goto(killed_server.url)

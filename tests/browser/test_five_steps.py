@@ -25,7 +25,7 @@ EVIL = "<img src=x onerror=\"document.title='broken into'\"> What is HTML?"
 def page(chromium, server):
     context = chromium.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     page.faults = []
     page.saved = {}
     page.on("pageerror", lambda error: page.faults.append(str(error)))
@@ -74,7 +74,7 @@ def test_a_folder_that_is_no_model_is_said_so_and_the_page_goes_on(page, tmp_pat
 def test_the_default_model_loads_and_the_page_says_how(page):
     page.locator("#model-go").click()
     page.wait_for_selector("#model-job .st-job, #model-state .st-success")
-    page.wait_for_selector("#model-state .st-success", timeout=480_000)
+    page.wait_for_selector("#model-state .st-success", timeout=900_000)
     assert re.search(r"is loaded\. .*(bf16|fp32|nf4)", page.inner_text("#model-state"))
     assert page.locator("#model-notice .st-error").count() == 0
     phone_fits(page)
@@ -119,7 +119,7 @@ def test_which_are_refused_is_found_out_even_when_the_page_is_reloaded_meanwhile
     page.wait_for_selector("#prompts-job .st-job")
     page.reload()
     page.wait_for_selector("#prompts-job .st-job, #refused-summary h3")
-    page.wait_for_selector("#refused-summary h3", timeout=400_000)  # the set is read for what looks harmful
+    page.wait_for_selector("#refused-summary h3", timeout=900_000)  # the set is read for what looks harmful
     found = re.match(r"(\d) of your 5 prompts", page.inner_text("#refused-summary"))
     assert found and 2 <= int(found[1]) <= 4
     assert page.locator("#checked .st-row").count() == 5
@@ -132,7 +132,7 @@ def test_tuning_shows_its_progress_and_can_be_stopped(page):
     page.locator("#tune-go").click()
     page.wait_for_selector("#tune-job .st-job")
     page.locator("#tune-stop").click()
-    page.wait_for_selector("#tune-notice .st-notice", timeout=60_000)
+    page.wait_for_selector("#tune-notice .st-notice", timeout=180_000)
     assert "Stopped" in page.inner_text("#tune-notice")
     page.wait_for_selector("#tune-go:enabled")
 
@@ -141,6 +141,7 @@ def test_tuning_ends_with_a_plot_and_words(page):
     page.get_by_role("button", name="How it is tuned").click()
     number = page.locator("#per-set input[type=number]")
     page.wait_for_timeout(1000)  # the group opens with a movement
+    page.locator("#set-share").get_by_text("A quarter").click()
     number.fill(str(PER_SET))
     number.press("Tab")
     page.wait_for_timeout(1000)
@@ -148,6 +149,7 @@ def test_tuning_ends_with_a_plot_and_words(page):
     page.locator("#tune-go").click()
     page.wait_for_selector("#tune-words .st-success", timeout=900_000)
     assert "layer" in page.inner_text("#tune-words")
+    assert "It learnt from 25% of the collection" in page.inner_text("#tune-words")
     assert page.locator("#tune-plots svg").count() >= 1
     phone_fits(page)
     page.locator("#tune-next").click()
@@ -193,18 +195,18 @@ def test_any_prompt_can_be_tried_on_both(page):
     page.locator("#sets").get_by_role("tab", name="Try any prompt").click()
     page.locator("#trial textarea").fill(EVIL)
     page.locator("#trial-go").click()
-    page.wait_for_selector("#turns .st-sides", timeout=60_000)
+    page.wait_for_selector("#turns .st-sides", timeout=180_000)
     assert page.locator("#turns .st-sides section").count() == 2
     assert page.title() != "broken into"
     page.locator("#compare-next").click()
-    page.wait_for_selector("#export-go:enabled", timeout=120_000)  # once both replies are whole
+    page.wait_for_selector("#export-go:enabled", timeout=360_000)  # once both replies are whole
 
 
 def test_export_measures_the_guard_first_and_holds_back_what_does_not_pass(page):
     page.locator("#export-go").click()
     page.wait_for_selector("#export-job .st-job")
     assert page.locator("#export-stop").is_visible()
-    page.wait_for_selector("#guard .st-notice", timeout=300_000)
+    page.wait_for_selector("#guard .st-notice", timeout=900_000)
     wait_until(no_job(page, "export"), 480, "the end of the export")
     said = page.inner_text("#guard")
     refused = re.search(r"Guard not passed\. The untuned model refused (\d+) of 40 ", said)
@@ -225,7 +227,7 @@ def test_export_measures_the_guard_first_and_holds_back_what_does_not_pass(page)
 
 
 def test_every_kind_is_exported_checked_and_downloaded(page):
-    page.wait_for_selector("#export-notice .st-success", timeout=480_000)
+    page.wait_for_selector("#export-notice .st-success", timeout=900_000)
     for kind, member in (("delta", ".safetensors"), ("peft", "adapter_config.json"), ("gguf-lora", ".gguf")):
         card = page.inner_text(f"#card-{kind}")
         assert "checked" in card and "not checked" not in card
@@ -271,9 +273,9 @@ def test_a_saved_change_is_opened_again_by_another_visitor(page, chromium, serve
     other.get_by_role("button", name="Open a change that was saved before").click()
     other.locator("#open-saved input[type=file]").set_input_files(file)
     other.locator("#saved-go").click()
-    other.wait_for_selector("#compare-job .st-job", timeout=30_000)
+    other.wait_for_selector("#compare-job .st-job", timeout=90_000)
     other.locator("#sets").get_by_role("tab", name=re.compile("^Look-alikes")).click()
-    other.wait_for_selector("#set-look_alike .st-pair", timeout=480_000)
+    other.wait_for_selector("#set-look_alike .st-pair", timeout=900_000)
     assert "at strength 1." in other.inner_text("#strength-now")
     step(other, "Export")
     other.get_by_role("button", name="Which program takes which file").click()

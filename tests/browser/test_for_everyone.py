@@ -116,7 +116,7 @@ def found(chromium, quick_server) -> dict[str, list[str]]:
     ).Axe()
     context = chromium.new_context(viewport={"width": 1200, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(40_000)
+    page.set_default_timeout(60_000)
     page.goto(quick_server.url)
     page.wait_for_selector("#model-go")
     page.add_style_tag(content=STILL)
@@ -210,7 +210,7 @@ def enter(page, selector: str) -> None:
 def test_the_whole_path_goes_by_keyboard_alone_and_the_focus_is_always_seen(chromium, quick_server):
     context = chromium.new_context(viewport={"width": 1200, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(40_000)
+    page.set_default_timeout(60_000)
     page.goto(quick_server.url)
     page.wait_for_selector("#model-go")
     page.add_style_tag(content=STILL)

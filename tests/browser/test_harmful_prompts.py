@@ -31,7 +31,7 @@ def checked(page, text: str) -> None:
 @pytest.fixture(scope="module")
 def page(chromium, quick_server):
     page = chromium.new_context(viewport={"width": 1440, "height": 900}).new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     page.goto(quick_server.url)
     page.locator("#model-go").click()
     page.wait_for_selector("#model-state .st-success")

@@ -139,7 +139,7 @@ def found(chromium, quick_server, tmp_path_factory) -> dict[str, list[str]]:
     """What is English, and what does not fit, over all screens."""
     context = chromium.new_context(locale="de-AT", viewport={"width": 1200, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(40_000)
+    page.set_default_timeout(60_000)
     page.goto(quick_server.url)
     page.wait_for_selector("#model-go")
     faults: dict[str, list[str]] = {"english": [], "wide": [], "right to left": [], "language": [], "screens": []}

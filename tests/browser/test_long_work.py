@@ -32,7 +32,7 @@ window.Notification = class {
 def page(chromium, quick_server):
     context = chromium.new_context(viewport={"width": 1200, "height": 600})
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     page.add_init_script(NOTIFICATION)
     page.goto(quick_server.url)
     page.wait_for_selector("#model-go")
@@ -124,11 +124,11 @@ def test_a_server_that_is_gone_is_said_and_nothing_typed_is_lost(chromium, quick
     page.wait_for_selector("#prompt-count span")
     quick_server.stop()
     bar = page.locator(".st-lost")
-    bar.wait_for(timeout=20_000)
+    bar.wait_for(timeout=60_000)
     assert "not answering" in bar.inner_text() and bar.get_attribute("role") == "alert"
     box.fill("typed before\ntyped while it was gone")
     quick_server.start()
-    bar.wait_for(state="detached", timeout=30_000)
+    bar.wait_for(state="detached", timeout=90_000)
     page.get_by_role("tab", name="Prompts").first.click()
     wait_until(lambda: box.input_value().endswith("while it was gone"), 15, "what was typed", box.input_value)
     context.close()

@@ -31,7 +31,7 @@ def test_a_smaller_strength_that_passes_is_found_gone_to_and_exported(chromium, 
     goes, passed, not_passed, at = WORDS[language]
     context = chromium.new_context(viewport={"width": width, "height": 900}, locale=language)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     page.goto(server.url)
     page.wait_for_selector("#model-state .st-success")
     page.locator("#model-next").click()
