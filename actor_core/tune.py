@@ -124,8 +124,8 @@ def tune(
     A ``store`` with a folder reads the prompts of the set once for each model and layer, and not again.
 
     Raises `NothingToRepair` where there is no own prompt or the model refuses nothing, `PromptError` for a
-    prompt set without enough harmful or ordinary prompts or a share of it that is none, `ModelError` for a layer that the model does not
-    have. The model itself is not changed.
+    prompt set without enough harmful or ordinary prompts or a share of it that is none, `ModelError` for a
+    layer that the model does not have. The model itself is not changed.
     """
     if not prompts.own:
         raise NothingToRepair("None of your prompts is refused, so there is nothing to repair. Add one that is.")

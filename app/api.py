@@ -151,8 +151,8 @@ class Endpoints:
             variants: Prompts to be answered beside your own, of enrich's or of yours: these and no others. Null: those
                 that are ticked. One of yours that looks harmful is not used.
             twins: The same for prompts to be refused.
-            set_share: Of the prompt set's prompts to learn from, above 0 and up to 1: fewer are faster, and part harmful
-                prompts from look-alikes less well.
+            set_share: Of the prompt set's prompts to learn from, above 0 and up to 1: fewer are faster, and part
+                harmful prompts from look-alikes less well.
         """
         mine = self._session(session)
         _one_of("method", method, METHODS)
