@@ -49,7 +49,7 @@ def create_app(studio: Studio) -> gr.Blocks:
             page.look,
             inputs=[page.visitor, page.seen],
             outputs=page.outputs,
-            show_progress="hidden",
+            **page.unseen,
             api_visibility="private",
             queue=False,
         )

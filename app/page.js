@@ -77,7 +77,8 @@ function whenChanged(look) {
   let title = null; // the page's own, while it says something else
   let doing = "";
   const allowed = () => "Notification" in window && Notification.permission === "granted";
-  const wanted = () => allowed() && sessionStorage.getItem(KEY) === "yes";
+  // In this order: the permission is asked of the browser's main process, which takes it milliseconds.
+  const wanted = () => sessionStorage.getItem(KEY) === "yes" && allowed();
   const tick = () => {
     for (const box of document.querySelectorAll(".st-tell input")) if (box.checked !== wanted()) box.checked = wanted();
   };

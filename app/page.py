@@ -81,6 +81,9 @@ class Page:
         self.visitor = gr.BrowserState(None, storage_key="second-take", secret="second-take")
         self.seen = gr.State(-1)
         self.timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
+        # Gradio's own progress, which this page does not show, runs a clock for each part that it belongs to, unseen
+        # ones too, sixty times a second and a part of a core in all: it belongs to one that draws nothing.
+        self.unseen: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": self.seen}
 
     def add(self, name: str, part: Any) -> Any:  # noqa: ANN401
         self.parts[name] = part
@@ -248,7 +251,7 @@ class Page:
             handler_with_account if with_account else handler_with_data if with_data else handler,
             inputs=[self.visitor, *(self.parts[name] for name in inputs)],
             outputs=self.outputs,
-            **{"show_progress": "hidden", "api_visibility": "private", **options},
+            **{**self.unseen, "api_visibility": "private", **options},
         )
 
     def quiet(
@@ -281,7 +284,7 @@ class Page:
             handler_with_data if with_data else handler,
             inputs=[self.visitor, *(self.parts[name] for name in inputs)],
             outputs=[self.parts[name] for name in outputs],
-            **{"show_progress": "hidden", "api_visibility": "private", **options},
+            **{**self.unseen, "api_visibility": "private", **options},
         )
 
     def look(self, visitor: object, seen: int, request: gr.Request | None = None) -> dict[Any, Any]:

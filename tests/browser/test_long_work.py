@@ -12,9 +12,9 @@ from tests.browser.conftest import wait_until
 pytestmark = pytest.mark.browser
 
 
-def many() -> str:
-    """Prompts that nobody asked before: what was answered once is not asked again."""
-    return "\n".join(f"How do I kill process {token_hex(4)}?" for _ in range(200))
+def many(count: int = 200) -> str:
+    """Prompts that nobody asked before: what was answered once is not asked again. A hundred take two seconds."""
+    return "\n".join(f"How do I kill process {token_hex(4)}?" for _ in range(count))
 
 
 # Counts what the page asks of the browser, in the place of the browser's own.
@@ -28,12 +28,23 @@ window.Notification = class {
 """
 
 
+# Counts what changes on the page, whoever changes it.
+CHANGES = """
+window.changes = 0;
+const count = (list) => (window.changes += list.length);
+new MutationObserver(count).observe(document, {
+  subtree: true, childList: true, attributes: true, characterData: true,
+});
+"""
+
+
 @pytest.fixture
 def page(chromium, quick_server):
     context = chromium.new_context(viewport={"width": 1200, "height": 600})
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.add_init_script(NOTIFICATION)
+    page.add_init_script(CHANGES)
     page.goto(quick_server.url)
     page.wait_for_selector("#model-go")
     yield page
@@ -62,6 +73,21 @@ def test_the_title_of_the_tab_says_how_far_it_is_and_returns_to_its_own(asking):
     wait_until(lambda: asking.title() not in (first, "Second Take"), 10, "a title that goes on", asking.title)
     asking.locator("#prompts-stop").click()
     wait_until(lambda: asking.title() == "Second Take", 10, "the page's own title", asking.title)
+
+
+def test_little_changes_on_a_page_that_waits(page):
+    load(page)
+    page.locator("#prompts textarea").fill(many(500))
+    page.locator("#prompts-go").click()
+    page.wait_for_selector("#prompts-job .st-job")
+    page.wait_for_timeout(2_000)  # what the press of the button changed is drawn
+    before, begun = page.evaluate("[changes, performance.now()]")
+    page.wait_for_timeout(4_000)
+    after, ended = page.evaluate("[changes, performance.now()]")
+    assert page.locator("#prompts-job .st-job").count() == 1, "it is still being asked"
+    # Five or six for each look at how far it is; with the clocks that Gradio runs unseen there are 150 a second.
+    assert 0 < (after - before) * 1000 / (ended - begun) < 30
+    page.locator("#prompts-stop").click()
 
 
 def test_nobody_is_asked_for_permission_unasked_and_who_wants_it_is_told_at_the_end(asking):
