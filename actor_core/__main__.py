@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set-share",
         type=float,
         default=1.0,
-        help="of the prompt set's prompts to learn from: 0.25 is about three times as fast, and parts harmful prompts "
+        help="of the prompt set's prompts to learn from: 0.25 takes about half the time, and parts harmful prompts "
         "from look-alikes less well (default: 1)",
     )
     tuning.add_argument("--strength", type=float, help="of the change (default: chosen on held-out prompts)")

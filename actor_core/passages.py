@@ -33,6 +33,7 @@ __all__ = [
     "begin",
     "gradients_after",
     "held",
+    "logits_of",
     "logits_of_last",
     "read",
     "rows_of",
@@ -193,16 +194,19 @@ def begin(
     return Passage(hidden[0], arguments, cache, lent, times, keeps)
 
 
-def logits_of_last(model: LoadedModel, passages: Sequence[Passage]) -> list[Tensor]:
-    """Logits after the last token of ``passages`` that have passed all layers, [batch, vocabulary] each."""
+def logits_of_last(model: LoadedModel, passages: Sequence[Passage]) -> Iterator[Tensor]:
+    """Logits after the last token of each of ``passages`` that have passed all layers, [batch, vocabulary]."""
+    return logits_of(model, [passage.hidden[:, -1:] for passage in passages])
+
+
+def logits_of(model: LoadedModel, states: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Logits of each of ``states`` [batch, 1, d_model] that have passed all layers, [batch, vocabulary]."""
     last = model.n_layers - 1
-    found = []
     with model.lock, held(model.model.get_output_embeddings()):
-        for passage in passages:
-            hidden = passage.hidden[:, -1:]
+        for hidden in states:
             with _in_place_of_layers(model, [*[_unchanged] * last, lambda *_, hidden=hidden, **__: hidden]):
-                found.append(model.model(inputs_embeds=hidden, use_cache=False, logits_to_keep=1).logits[:, -1])
-    return found
+                logits = model.model(inputs_embeds=hidden, use_cache=False, logits_to_keep=1).logits[:, -1]
+            yield logits
 
 
 def gradients_after(

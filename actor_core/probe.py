@@ -21,10 +21,14 @@ from actor_core.activations import LayerReading, Recorder
 from actor_core.delta import LayerDelta
 from actor_core.events import Event, Progress
 from actor_core.model import Batch, LoadedModel
-from actor_core.passages import Around, Passage, bare, begin, logits_of_last, read, rows_of, sweep
+from actor_core.passages import Around, Passage, bare, begin, logits_of, read, rows_of, sweep
 from actor_core.refusal_odds import RefusalOdds
 
 __all__ = ["Probe", "prepare_probe"]
+
+# Of a batch. Beyond the last token nothing is computed, so that a processor would spend most of the time of a small
+# batch on fetching the weights.
+TOKENS, ROWS = 2048, 96
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,18 @@ class Probe:
         return recorder.reading()
 
     def _finished(self, around: Around = bare) -> Tensor:
-        found = torch.empty(self.n_prompts)
+        order: list[int] = []
+        states: list[Tensor] = []
         rest = range(self.layer, self.model.n_layers)
         for _, arrived in sweep(self.model, rows_of(self.batches), self._again, rest, around):
-            with torch.inference_mode():
-                of_batches = logits_of_last(self.model, list(arrived.values()))
-            for place, logits in zip(arrived, of_batches, strict=True):
-                found[list(self.batches[place].rows)] = self.odds.log_odds(logits).cpu()
+            for place, passage in arrived.items():
+                order += self.batches[place].rows
+                states.append(passage.hidden[:, -1:])
+        with torch.inference_mode():
+            logits = logits_of(self.model, torch.cat(states).split(ROWS))
+            each = [self.odds.log_odds(of_rows).cpu() for of_rows in logits]
+        found = torch.empty(self.n_prompts)
+        found[order] = torch.cat(each)
         return found
 
     def _again(self, place: int) -> Passage:
@@ -108,7 +117,7 @@ def prepare_probe(
 
     Keys and values of the others are kept on the model's device.
     """
-    batches = tuple(model.batches(prompts, share_prefix=True))
+    batches = tuple(model.batches(prompts, max_tokens=TOKENS, max_rows=ROWS, share_prefix=True))
     kept: dict[int, Passage] = {}
     for done, arrived in read(model, batches, model.n_layers, end=-1, keeps=True):
         kept |= arrived

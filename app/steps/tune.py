@@ -28,8 +28,8 @@ METHODS = [
 ]
 SHARES = [
     (later("All of it (repairs best, the default)"), 1.0),
-    (later("Half (about twice as fast)"), 0.5),
-    (later("A quarter (about three times as fast)"), 0.25),
+    (later("Half (about a third less time)"), 0.5),
+    (later("A quarter (about half the time)"), 0.25),
 ]
 PUBLISHED = PublishedSettings()
 AUTOMATIC = "auto"
