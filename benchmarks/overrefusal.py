@@ -33,7 +33,9 @@ def main() -> None:
     sets = read_sets(options.data, options.seed, options.limit)
     model = load(options)
     own = own_prompts(model, next(iter(prompt_sets().values())), options.own)
-    settings = TuneSettings(seed=options.seed, method=options.method, layer=options.layer)
+    settings = TuneSettings(
+        seed=options.seed, method=options.method, layer=options.layer, set_share=options.set_share
+    )
     tuned, seconds = timed(tune(model, tuning_prompts(own), settings))
     rows = ["| set | n | | refused | answered | incoherent |", "|---|---|---|---|---|---|"]
     for name, prompts in sets.items():
@@ -50,9 +52,10 @@ def main() -> None:
             print(rows[-1], flush=True)
     text = "\n".join(
         [
-            f"{model.source.name}, {model.precision}, layer {tuned.delta.layer}, method {settings.method}, strength "
-            f"{tuned.strength:g}, {len(own)} own prompts, tuned in {seconds:.0f} s; greedy, {TOKENS} tokens; "
-            f"seed {options.seed}; {machine()}; {time.strftime('%Y-%m-%d')}. Shares with 95 % Wilson intervals.",
+            f"{model.source.name}, {model.precision}, layer {tuned.delta.layer}, method {settings.method}, "
+            f"{settings.set_share:.0%} of the prompt set, strength {tuned.strength:g}, {len(own)} own prompts, "
+            f"tuned in {seconds:.0f} s; greedy, {TOKENS} tokens; seed {options.seed}; {machine()}; "
+            f"{time.strftime('%Y-%m-%d')}. Shares with 95 % Wilson intervals.",
             "",
             *rows,
         ]
@@ -68,6 +71,7 @@ def _options() -> Namespace:
     parser.add_argument("--own", type=int, default=20, help="how many wrongly refused prompts a user gives")
     parser.add_argument("--method", default="causal", choices=("causal", "refusal vector", "published"))
     parser.add_argument("--layer", type=int)
+    parser.add_argument("--set-share", type=float, default=1.0, help="of the prompt set's prompts to learn from")
     parser.add_argument("--limit", type=int, default=0, help="at most this many prompts a set, for a quick look")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()

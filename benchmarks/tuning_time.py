@@ -2,6 +2,7 @@
 
     python benchmarks/tuning_time.py
     python benchmarks/tuning_time.py --counts 100
+    python benchmarks/tuning_time.py --counts 100 --set-share 0.25
 
 For 25, 100 and 400 prompts of a user, each in a process of its own: seconds of reading (every
 training prompt once, up to the layer that is tuned), of solving, and of the whole; of tuning once more,
@@ -33,6 +34,7 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--count", type=int, help="measure one number of prompts and print it as JSON")
     parser.add_argument("--counts", default=COUNTS, help="numbers of prompts, with commas between")
+    parser.add_argument("--set-share", type=float, default=1.0, help="of the prompt set's prompts to learn from")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.count:
@@ -44,7 +46,7 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for count in options.counts.split(","):
-        command = [__file__, "--count", count, "--model", options.model]
+        command = [__file__, "--count", count, "--model", options.model, "--set-share", str(options.set_share)]
         m = measured_apart([*command, "--precision", options.precision, "--data-dir", str(options.data_dir)])
         rows.append(
             f"| {count} | {m['read']} | {m['reading']:.1f} | {m['solving']:.1f} | {m['whole']:.1f} | "
@@ -52,7 +54,8 @@ def main() -> None:
             f"{m['peak'] / m['loaded']:.2f} |"
         )
         print(rows[-1], flush=True)
-    text = "\n".join([f"{options.model}; {machine()}; {time.strftime('%Y-%m-%d')}", "", *rows])
+    share = f"learning from {options.set_share:g} of the set; " if options.set_share < 1 else ""
+    text = "\n".join([f"{options.model}; {share}{machine()}; {time.strftime('%Y-%m-%d')}", "", *rows])
     print(f"\n{text}")
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")
@@ -62,7 +65,7 @@ def measure(options: Namespace) -> dict[str, float]:
     """Two tunings with ``options.count`` prompts: seconds by stage of the first, and of the whole; bytes of memory."""
     model = load(options)
     own = tuned_on(options.count)
-    settings = TuneSettings(seed=options.seed)
+    settings = TuneSettings(seed=options.seed, set_share=options.set_share)
     loaded = psutil.Process().memory_info().rss
     seconds: dict[str, float] = defaultdict(float)
     read = 0
