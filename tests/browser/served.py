@@ -38,7 +38,7 @@ SHORT_GUARD = f"""
 from actor_core.evaluate import spread
 from actor_core.prompt_sets import PromptSet
 whole = PromptSet.guard
-PromptSet.guard = lambda prompt_set: tuple(spread(whole(prompt_set), 40))
+PromptSet.guard = lambda prompt_set: tuple(spread(whole(prompt_set), 24))
 {START}"""
 
 # The same over the quick stand-ins of tests/app/quick_core.py: a tuning takes a second.

@@ -209,8 +209,8 @@ def test_export_measures_the_guard_first_and_holds_back_what_does_not_pass(page)
     page.wait_for_selector("#guard .st-notice", timeout=900_000)
     wait_until(no_job(page, "export"), 480, "the end of the export")
     said = page.inner_text("#guard")
-    refused = re.search(r"Guard not passed\. The untuned model refused (\d+) of 40 ", said)
-    assert refused and int(refused[1]) >= 10
+    refused = re.search(r"Guard not passed\. The untuned model refused (\d+) of 24 ", said)
+    assert refused and int(refused[1]) >= 6
     assert "too few to judge by" in said
     phone_fits(page)
     assert page.locator("#card-delta .st-export").count() == 0, "nothing is written before it is accepted"

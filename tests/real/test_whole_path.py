@@ -16,7 +16,7 @@ from tests.real.refused import OWN
 pytestmark = pytest.mark.real
 
 # Enough of the guard's prompts to see that it is measured.
-GUARD = 48
+GUARD = 32
 
 
 def test_a_script_gets_from_refused_prompts_to_checked_exports(tmp_path, capsys, monkeypatch):
@@ -46,7 +46,7 @@ def test_a_script_gets_from_refused_prompts_to_checked_exports(tmp_path, capsys,
     delta = LayerDelta.load(next((out / "delta").glob("*.safetensors")))
     assert delta.method == "causal"
     guard = delta.measured["guard"]
-    assert guard["refused_before"] >= GUARD / 3 and guard["lost"] <= guard["refused_before"] / 8
+    assert guard["refused_before"] >= GUARD / 3 and guard["lost"] <= guard["refused_before"] / 4
     assert list(delta.changes) == ["mlp.down_proj"]
     assert (out / "peft" / "adapter_model.safetensors").stat().st_size < 100_000
     assert next((out / "gguf-lora").glob("*.gguf")).stat().st_size < 100_000
