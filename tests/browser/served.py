@@ -33,8 +33,11 @@ from app.serve import serve
 serve(Namespace(data_dir=Path(sys.argv[1]), browser=False, port=int(sys.argv[2]) or None))
 """
 
-# The same with a guard of few prompts: all of them take a processor minutes, and `benchmarks/guard.py` asks them.
+# The same with a guard of few prompts, and replies to held-out ones cut short: all of them take a processor minutes,
+# and the benchmarks ask them.
 SHORT_GUARD = f"""
+import app.work
+app.work.TOKENS_OF_HELD_OUT = 24
 from actor_core.evaluate import spread
 from actor_core.prompt_sets import PromptSet
 whole = PromptSet.guard

@@ -24,7 +24,7 @@ def test_a_script_gets_from_refused_prompts_to_checked_exports(tmp_path, capsys,
     monkeypatch.setattr(PromptSet, "guard", lambda prompt_set: tuple(spread(whole(prompt_set), GUARD)))
     prompts, out = tmp_path / "prompts.txt", tmp_path / "out"
     prompts.write_text("\n".join(OWN), encoding="utf-8")
-    arguments = ["tune", "--prompts", str(prompts), "--out", str(out), "--compared", "12", "--replayed", "6"]
+    arguments = ["tune", "--prompts", str(prompts), "--out", str(out), "--compared", "12", "--replayed", "4"]
     arguments += ["--set-share", "0.25"]  # as in the browser: what is read there is kept for this
     # Whether the default model passes the guard is a question for the benchmarks; here the files are wanted.
     arguments.append("--accept-guard-not-passed")
