@@ -10,6 +10,7 @@ import pytest
 from actor_core.__main__ import main
 from actor_core.delta import LayerDelta
 from actor_core.evaluate import spread
+from actor_core.generate import answer
 from actor_core.prompt_sets import PromptSet
 from tests.real.refused import OWN
 
@@ -17,11 +18,14 @@ pytestmark = pytest.mark.real
 
 # Enough of the guard's prompts to see that it is measured.
 GUARD = 32
+# Of a reply: a refusal shows in its first words, and a slow machine needs a second for each of these.
+TOKENS = 24
 
 
 def test_a_script_gets_from_refused_prompts_to_checked_exports(tmp_path, capsys, monkeypatch):
     whole = PromptSet.guard
     monkeypatch.setattr(PromptSet, "guard", lambda prompt_set: tuple(spread(whole(prompt_set), GUARD)))
+    monkeypatch.setitem(answer.__kwdefaults__, "max_new_tokens", TOKENS)
     prompts, out = tmp_path / "prompts.txt", tmp_path / "out"
     prompts.write_text("\n".join(OWN), encoding="utf-8")
     arguments = ["tune", "--prompts", str(prompts), "--out", str(out), "--compared", "12", "--replayed", "4"]
