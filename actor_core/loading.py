@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from actor_core.errors import ModelError, OutOfMemory, first_line, is_out_of_memory
 from actor_core.events import Event, Progress
+from actor_core.few_rows import take_few_rows_faster
 from actor_core.freed_memory import give_back, giving_back_at_once
 from actor_core.memory import Machine, bytes_of_weights
 from actor_core.model import DTYPES, LoadedModel, decoder_layers
@@ -75,6 +76,7 @@ def load_model(
             **_weights_as(chosen, place),
         )
     _keep_four_bits_readable(model)
+    take_few_rows_faster(model)
     decoder_layers(model)
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     if tokenizer.pad_token_id is None:
