@@ -43,11 +43,10 @@ def take_few_rows_faster(model: nn.Module) -> None:
     Those of other kinds (on a GPU, in 4 or 8 bits, read from files at each use) and small ones stay as they are.
     """
     for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if type(module) is not nn.Linear or weight.device.type != "cpu" or weight.numel() < LEAST_NUMBERS:
-            continue
-        if not hasattr(module, "_hf_hook") and _is_faster(weight.dtype):
-            module.__class__ = FewRowsLinear
+        if type(module) is nn.Linear and not hasattr(module, "_hf_hook"):
+            weight = module.weight
+            if weight.device.type == "cpu" and weight.numel() >= LEAST_NUMBERS and _is_faster(weight.dtype):
+                module.__class__ = FewRowsLinear
 
 
 @cache

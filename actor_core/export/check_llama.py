@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import gguf
 import torch
@@ -22,6 +22,7 @@ from actor_core.export.request import Request
 from actor_core.generate import Reply, answer
 from actor_core.judge import judge
 from actor_core.llama.server import Ask, LlamaServer, obstacle, seconds_allowed
+from actor_core.weights.gguf_header import StoredTensor, read_header
 
 __all__ = ["check_gguf_lora", "check_merged_gguf", "is_the_same_shift"]
 
@@ -125,15 +126,21 @@ def _same_in_file(file: Path, tensors: Mapping[str, Tensor]) -> bool:
 
 
 def _different_tensors(base: Path, merged: Path) -> set[str]:
-    """The names of tensors that are not the same bytes of the same type in both files."""
-    old = {tensor.name: tensor for tensor in gguf.GGUFReader(base).tensors}
-    new = {tensor.name: tensor for tensor in gguf.GGUFReader(merged).tensors}
+    """The names of tensors that are not the same bytes of the same type and shape in both files."""
+    old = {tensor.name: tensor for tensor in read_header(base).tensors}
+    new = {tensor.name: tensor for tensor in read_header(merged).tensors}
     different = set(old.keys() ^ new.keys())
-    for name in old.keys() & new.keys():
-        same_type = old[name].tensor_type == new[name].tensor_type
-        if not same_type or old[name].data.tobytes() != new[name].data.tobytes():
-            different.add(name)
+    with base.open("rb") as here, merged.open("rb") as there:
+        for name in old.keys() & new.keys():
+            a, b = old[name], new[name]
+            if (a.kind, a.dimensions) != (b.kind, b.dimensions) or _bytes_of(here, a) != _bytes_of(there, b):
+                different.add(name)
     return different
+
+
+def _bytes_of(file: BinaryIO, tensor: StoredTensor) -> bytes:
+    file.seek(tensor.start)
+    return file.read(tensor.size)
 
 
 def _our_replies(request: Request, scale: float) -> Generator[Event, None, list[str]]:

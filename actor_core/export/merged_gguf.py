@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import gguf
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 from actor_core.errors import ExportError
 from actor_core.export.gguf_lora import in_llama_order, tensor_name
 from actor_core.export.request import Request
+from actor_core.weights.gguf_header import Header, StoredTensor, read_header
 
 __all__ = ["TENSOR_TYPES", "gguf_changes", "merged_note", "write_merged_gguf"]
 
@@ -54,42 +55,42 @@ def merged_note(request: Request) -> str:
 def write_merged_gguf(base: Path, target: Path, changes: Mapping[str, Tensor], tensor_type: str, note: str) -> None:
     """Writes ``target``: ``base`` with ``changes`` added, those tensors stored as ``tensor_type``.
 
-    Raises `ExportError` where ``base`` lacks a tensor, is of another byte order, or cannot be unpacked.
+    Raises `ExportError` where ``base`` lacks a tensor or it cannot be unpacked, `ModelError` where it is no whole file.
     """
-    reader = gguf.GGUFReader(base)
-    if reader.byte_order != "I":
-        raise ExportError(f"{base.name} is a GGUF file of the other byte order: export the GGUF adapter instead.")
-    missing = changes.keys() - {tensor.name for tensor in reader.tensors}
+    header = read_header(base)
+    missing = changes.keys() - {tensor.name for tensor in header.tensors}
     if missing:
         raise ExportError(f"{base.name} holds no {min(missing)}: export the GGUF adapter instead.")
     kind = gguf.GGMLQuantizationType[tensor_type]
     # In the order in which they lie in the file, which need not be that of the header.
-    in_order = sorted(reader.tensors, key=lambda tensor: tensor.data_offset)
-    changed = {t.name: _changed(t, changes[t.name], kind) for t in in_order if t.name in changes}
-    with target.open("wb") as file:
+    in_order = sorted(header.tensors, key=lambda tensor: tensor.start)
+    with base.open("rb") as source, target.open("wb") as file:
+        changed = {t.name: _changed(source, t, changes[t.name], kind) for t in in_order if t.name in changes}
         offsets, at = {}, 0
         for tensor in in_order:
             offsets[tensor.name] = at
-            size = len(changed[tensor.name]) if tensor.name in changed else tensor.n_bytes
-            at = _aligned(at + size, reader.alignment)
-        file.write(_header(base, reader, changed, kind, offsets, note))
-        file.write(bytes(_aligned(file.tell(), reader.alignment) - file.tell()))
-        with base.open("rb") as source:
-            for tensor in in_order:
-                if tensor.name in changed:
-                    file.write(changed[tensor.name])
-                else:
-                    _copy(source, file, tensor.data_offset, tensor.n_bytes)
-                file.write(bytes(_aligned(file.tell(), reader.alignment) - file.tell()))
+            size = len(changed[tensor.name]) if tensor.name in changed else tensor.size
+            at = _aligned(at + size, header.alignment)
+        file.write(_header(source, header, changed, kind, offsets, note))
+        file.write(bytes(_aligned(file.tell(), header.alignment) - file.tell()))
+        for tensor in in_order:
+            if tensor.name in changed:
+                file.write(changed[tensor.name])
+            else:
+                _copy(source, file, tensor.start, tensor.size)
+            file.write(bytes(_aligned(file.tell(), header.alignment) - file.tell()))
 
 
-def _changed(tensor: Any, change: Tensor, kind: gguf.GGMLQuantizationType) -> bytes:  # noqa: ANN401 - no stubs
+def _changed(source: BinaryIO, tensor: StoredTensor, change: Tensor, kind: gguf.GGMLQuantizationType) -> bytes:
+    stored = gguf.GGMLQuantizationType(tensor.kind)
+    shape = gguf.quant_shape_to_byte_shape(tensor.dimensions[::-1], stored)
+    source.seek(tensor.start)
     try:
-        weight = gguf.quants.dequantize(tensor.data, tensor.tensor_type)  # [d_out, d_in]
+        packed = np.frombuffer(source.read(tensor.size), dtype=np.uint8)
+        weight = gguf.quants.dequantize(packed.reshape(shape), stored)  # [d_out, d_in]
     except NotImplementedError as error:
         raise ExportError(
-            f"{tensor.name} is stored as {tensor.tensor_type.name}, which cannot be unpacked here: export the GGUF "
-            "adapter instead."
+            f"{tensor.name} is stored as {stored.name}, which cannot be unpacked here: export the GGUF adapter instead."
         ) from error
     if weight.shape != tuple(change.shape):
         raise ExportError(
@@ -106,27 +107,26 @@ def _changed(tensor: Any, change: Tensor, kind: gguf.GGMLQuantizationType) -> by
 
 
 def _header(
-    base: Path,
-    reader: gguf.GGUFReader,
+    source: BinaryIO,
+    header: Header,
     changed: Mapping[str, bytes],
     kind: gguf.GGMLQuantizationType,
     offsets: Mapping[str, int],
     note: str,
 ) -> bytes:
     """The base's header with one more line of metadata, and the tensors' new types and places."""
-    start = min(tensor.field.offset for tensor in reader.tensors)  # where the metadata ends
-    with base.open("rb") as file:
-        head = bytearray(file.read(start))
-    known = reader.fields.get(NOTE_KEY)
-    if known is not None:
-        raise ExportError(f"{base.name} was merged with a change before: take the file that it was made from.")
-    count = int(reader.fields["GGUF.kv_count"].parts[0][0])
-    struct.pack_into("<Q", head, 16, count + 1)  # magic, version and the number of tensors lie before
+    if NOTE_KEY in header.keys:
+        raise ExportError(
+            f"{Path(source.name).name} was merged with a change before: take the file that it was made from."
+        )
+    source.seek(0)
+    head = bytearray(source.read(header.listed_at))
+    struct.pack_into("<Q", head, 16, len(header.keys) + 1)  # magic, version and the number of tensors lie before
     head += _string(NOTE_KEY) + struct.pack("<I", STRING) + _string(note)
-    for tensor in reader.tensors:
-        name, text, n_dims, dims, stored, _ = tensor.field.parts
-        number = int(kind) if tensor.name in changed else int(stored[0])
-        head += b"".join(part.tobytes() for part in (name, text, n_dims, dims))
+    for tensor in header.tensors:
+        number = int(kind) if tensor.name in changed else tensor.kind
+        count = len(tensor.dimensions)
+        head += _string(tensor.name) + struct.pack(f"<I{count}Q", count, *tensor.dimensions)
         head += struct.pack("<IQ", number, offsets[tensor.name])
     return bytes(head)
 
@@ -140,7 +140,7 @@ def _aligned(position: int, alignment: int) -> int:
     return -(-position // int(alignment)) * int(alignment)
 
 
-def _copy(source: Any, target: Any, start: int, count: int) -> None:  # noqa: ANN401 - open files
+def _copy(source: BinaryIO, target: BinaryIO, start: int, count: int) -> None:
     source.seek(start)
     while count:
         block = source.read(min(BLOCK, count))

@@ -18,7 +18,7 @@ from typing import Any
 from actor_core.errors import ModelError
 from actor_core.events import Progress
 from actor_core.weights.child_process import PROGRAM_FOLDER, last_words, running
-from actor_core.weights.gguf_header import check_header
+from actor_core.weights.gguf_header import read_header
 from actor_core.weights.model_folder import check_folder, folder_files
 from actor_core.weights.whole_files import Stamp, disk_faults, hashed, in_words, put_folder, require_room
 
@@ -53,7 +53,7 @@ def as_safetensors(gguf: Path, digest: str, home: Path) -> Generator[Progress, N
     if stamp and stamp.facts == {"gguf": digest, "form": FORM}:
         return folder
     size = _checked_size(gguf)
-    check_header(gguf)
+    read_header(gguf)
     require_room(home, FLOAT16_BYTES_PER_GGUF_BYTE * size, f"Preparing {gguf.name}")
     unfinished = home / "weights.new"
     shutil.rmtree(unfinished, ignore_errors=True)

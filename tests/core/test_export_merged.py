@@ -20,6 +20,7 @@ from actor_core.events import finish
 from actor_core.export import TENSOR_TYPES, check_merged, export, merged, merged_gguf
 from actor_core.export.compare import last_logits
 from actor_core.export.gguf_lora import permuted
+from actor_core.weights.gguf_header import read_header
 
 PROMPTS = ("alpha beta gamma", "delta epsilon", "zeta")
 KEY = "model.layers.1.mlp.down_proj.weight"
@@ -219,3 +220,15 @@ def test_ollamas_modelfile_names_the_merged_file_alone(from_gguf, tmp_path):
 def test_a_type_that_gguf_cannot_store_here_is_refused(from_gguf, tmp_path):
     with pytest.raises(ExportError, match="choose F16, Q8_0, F32"):
         exported(from_gguf(), random_delta(from_gguf()), "merged-gguf", tmp_path / "g", tensor_type="Q4_K")
+
+
+@pytest.mark.parametrize("stored", [gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F32])
+def test_tensors_lie_where_the_gguf_package_finds_them(from_gguf, stored):
+    file = from_gguf("qwen2", stored).source.gguf
+    header, wanted = read_header(file), gguf.GGUFReader(file)
+    assert [(t.name, t.kind, t.start, t.size) for t in header.tensors] == [
+        (t.name, int(t.tensor_type), t.data_offset, t.n_bytes) for t in wanted.tensors
+    ]
+    assert [t.dimensions for t in header.tensors] == [tuple(map(int, t.shape)) for t in wanted.tensors]
+    assert {*header.keys} == {key for key in wanted.fields if not key.startswith("GGUF.")}
+    assert (header.listed_at, header.alignment) == (min(t.field.offset for t in wanted.tensors), wanted.alignment)

@@ -25,7 +25,7 @@ from actor_core.errors import ActorError
 from actor_core.events import finish
 from actor_core.fetch import local_model
 from actor_core.loading import load_model
-from actor_core.weights.gguf_header import check_header
+from actor_core.weights.gguf_header import read_header
 from actor_core.weights.model_folder import check_folder
 
 MARK = "code-was-run"
@@ -174,7 +174,7 @@ def headers(count: int, seed: int, folder: Path) -> Iterator[Attempt]:
         if kind == "gguf":
             target.write_bytes(mutated(gguf, min(gguf_header, len(gguf)), draw))
             try:
-                check_header(target)
+                read_header(target)
             except ActorError:
                 return ""
             import gguf as library
@@ -244,7 +244,7 @@ def conversions(count: int, seed: int, folder: Path) -> Iterator[Attempt]:
         path = folder / f"{len(cases)}.gguf"
         path.write_bytes(mutated(whole, header, random.Random(draw.getrandbits(48))))
         try:
-            check_header(path)
+            read_header(path)
         except ActorError:
             continue
         cases.append(path)
