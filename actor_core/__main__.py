@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def _share(text: str) -> float:
+    """A share as it was typed: a wrong one is said before a model is loaded for it."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:  # no number is neither
+        raise argparse.ArgumentTypeError(f"{text} is no share: give a number above 0 and up to 1")
+    return share
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m actor_core", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -52,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     tuning.add_argument("--layer", type=int, help="counted from 0 (default: chosen)")
     tuning.add_argument(
         "--set-share",
-        type=float,
+        type=_share,
         default=1.0,
         help="of the prompt set's prompts to learn from: 0.25 takes about half the time, and parts harmful prompts "
         "from look-alikes less well (default: 1)",

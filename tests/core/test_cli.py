@@ -309,6 +309,9 @@ def test_a_fault_of_the_program_is_not_dressed_up_as_the_persons(run, monkeypatc
         (["tune", "--prompts", "x.txt", "--out", "o", "--method", "magic"], "invalid choice: 'magic'"),
         (["tune", "--prompts", "x.txt", "--out", "o", "--format", "zip"], "invalid choice: 'zip'"),
         (["tune", "--prompts", "x.txt", "--out", "o", "--layer", "two"], "invalid int value: 'two'"),
+        (["tune", "--prompts", "x.txt", "--out", "o", "--set-share", "0"], "0 is no share: give a number above 0"),
+        (["tune", "--prompts", "x.txt", "--out", "o", "--set-share", "half"], "half is no share"),
+        (["tune", "--prompts", "x.txt", "--out", "o", "--set-share", "nan"], "nan is no share"),
         (["melt"], "invalid choice: 'melt'"),
     ],
 )
