@@ -4,7 +4,7 @@ The files follow the method's own steps:
 
     presets, prompt_sets, prompts   models and prompts that ship with the program; a user's own
     fetch, weights/                 weights on the disk, checked
-    memory, model_shape             what fits this machine; what a model needs
+    memory, model_shape, in_turns   what fits this machine and is faster on it; what a model needs
     model, loading, few_rows        a model in memory, how it gets there, and what it does faster
     passages, prefix                prompts through its layers, also where it is larger than memory
     generate, judge, coherence      replies and their verdicts

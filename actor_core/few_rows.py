@@ -1,18 +1,19 @@
 """Linear layers that take a batch of few rows the faster way round, on processors where there is one.
 
 When replies are generated, each step multiplies a layer's matrix W [d_out, d_in] with one row for each reply. torch
-asks for x Wᵀ, and on some processors its library (MKL on those of AMD) takes two to three times as long for that as
+asks for x Wᵀ, and on some processors its library (MKL on an EPYC of AMD) takes up to three times as long for that as
 for W xᵀ, which gives the same numbers but for rounding. Whether it does is measured and not guessed.
 """
 
 from __future__ import annotations
 
-import time
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from actor_core.in_turns import best_in_turns
 
 __all__ = ["FewRowsLinear", "take_few_rows_faster"]
 
@@ -53,18 +54,14 @@ def take_few_rows_faster(model: nn.Module) -> None:
 def _is_faster(dtype: torch.dtype) -> bool:
     """Whether W xᵀ takes this processor clearly less time than x Wᵀ, at 4 rows of ``dtype``.
 
-    The two are timed in turns, on matrices that its caches do not all hold, and the best of each counts: other work
-    on the machine then slows both.
+    On several matrices, which its caches do not all hold.
     """
     weights = [torch.ones(4096, 1024, dtype=dtype) for _ in range(4)]
     rows = torch.ones(4, 1024, dtype=dtype)
-    ways = (lambda weight: functional.linear(rows, weight), lambda weight: weight @ rows.T)
-    best = [float("inf"), float("inf")]
+    ways = (
+        lambda: [functional.linear(rows, weight) for weight in weights],
+        lambda: [weight @ rows.T for weight in weights],
+    )
     with torch.inference_mode():
-        for _ in range(8):  # the first of them warms up
-            for weight in weights:
-                for number, way in enumerate(ways):
-                    start = time.perf_counter()
-                    way(weight)
-                    best[number] = min(best[number], time.perf_counter() - start)
-    return best[1] < CLEAR_LEAD * best[0]
+        as_torch_does, other = best_in_turns(ways, 16)
+    return other < CLEAR_LEAD * as_torch_does

@@ -6,8 +6,7 @@ Where its weights go and in which precision is chosen here, with the reason in w
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from actor_core.errors import ModelError, OutOfMemory, first_line, is_out_of_mem
 from actor_core.events import Event, Progress
 from actor_core.few_rows import take_few_rows_faster
 from actor_core.freed_memory import give_back, giving_back_at_once
+from actor_core.in_turns import best_in_turns
 from actor_core.memory import Machine, bytes_of_weights
 from actor_core.model import DTYPES, LoadedModel, decoder_layers
 from actor_core.model_shape import Shape
@@ -183,19 +183,17 @@ def _precision(wanted: str, device: str, machine: Machine, weights_16_bit: int) 
 def _bf16_is_fast() -> bool:
     """Whether this CPU has units that make bf16 the faster one: a linear layer takes clearly less time in it.
 
-    The two are timed in turns, and the best of each counts: other work on the machine then slows both. bf16 needs a
-    lead because what goes wrong costs unequal amounts: with such units it takes a fifth of the time, and where a
-    busy moment alone made it look faster, every reading takes twice as long and what was read before is read again.
+    bf16 needs a lead because what goes wrong costs unequal amounts: with such units it takes a fifth of the time, and
+    where a busy moment alone made it look faster, every reading takes twice as long and what was read before is read
+    again.
     """
-    dtypes = (torch.bfloat16, torch.float32)
-    operands = {dtype: (torch.ones(256, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)) for dtype in dtypes}
-    best = dict.fromkeys(dtypes, float("inf"))
-    for _ in range(24):  # the first of them warms up
-        for dtype, (inputs, weight) in operands.items():
-            start = time.perf_counter()
-            torch.nn.functional.linear(inputs, weight)
-            best[dtype] = min(best[dtype], time.perf_counter() - start)
-    return best[torch.bfloat16] < CLEAR_LEAD * best[torch.float32]
+
+    def way(dtype: torch.dtype) -> Callable[[], Tensor]:
+        inputs, weight = torch.ones(256, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+        return lambda: torch.nn.functional.linear(inputs, weight)
+
+    bf16, fp32 = best_in_turns([way(torch.bfloat16), way(torch.float32)], 24)
+    return bf16 < CLEAR_LEAD * fp32
 
 
 def _weights_as(precision: str, device: str) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def _string(text: str) -> bytes:
 
 
 def _aligned(position: int, alignment: int) -> int:
-    return -(-position // int(alignment)) * int(alignment)
+    return -(-position // alignment) * alignment
 
 
 def _copy(source: BinaryIO, target: BinaryIO, start: int, count: int) -> None:

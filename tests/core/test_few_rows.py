@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import actor_core.few_rows as module
+from actor_core import in_turns
 from actor_core.events import finish
 from actor_core.few_rows import MOST_ROWS, FewRowsLinear, take_few_rows_faster
 from actor_core.generate import answer
@@ -100,5 +101,5 @@ def test_it_is_taken_where_it_leads_clearly_and_a_busy_moment_decides_nothing(mo
 
     monkeypatch.setattr(module.torch, "ones", Timed)
     monkeypatch.setattr(module.functional, "linear", linear_of_torch)
-    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(in_turns.time, "perf_counter", lambda: clock[0])
     assert module._is_faster.__wrapped__(torch.float32) is faster

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_models import PROMPTS, Source, logits, tiny_folder, tiny_tokenizer
 
+from actor_core import in_turns
 from actor_core import loading as module
 from actor_core.errors import ModelError, OutOfMemory
 from actor_core.events import finish
@@ -154,7 +155,7 @@ def test_bf16_counts_as_fast_where_it_leads_clearly_and_a_busy_moment_decides_no
         clock[0] += least * busy.choice((1, 1.05, 3))
 
     monkeypatch.setattr(torch.nn.functional, "linear", linear)
-    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(in_turns.time, "perf_counter", lambda: clock[0])
     assert module._bf16_is_fast() is fast
 
 
