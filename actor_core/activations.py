@@ -91,24 +91,25 @@ def read_reply_tokens(
 ) -> Generator[Event, None, Tensor]:
     """What enters `WRITER` of ``layer`` at each token of ``replies`` that is read on, shape [m, d_in].
 
-    In fp32 on the CPU. The last token of a reply is predicted and never read, so one reply at least must have two.
+    In fp32 on the CPU. The last token of a reply is predicted and never read: one of a single token gives none.
     """
     spoken = [reply for reply in replies if len(reply.tokens) > 1]
     ids = [[*model.token_ids(reply.prompt), *reply.tokens[:-1]] for reply in spoken]
     recorder = Recorder(model, layer)
-    batches = list(model.batches_of_ids(ids))
+    batches = list(model.batches_of_ids(ids, share_prefix=True))
     of_replies = []
     for batch in batches:
         lengths = torch.tensor([len(spoken[row].tokens) - 1 for row in batch.rows])
-        columns = torch.arange(-batch.input_ids.shape[1], 0)  # counted from the end, where replies are flush
+        columns = torch.arange(batch.prefix - batch.input_ids.shape[1], 0)  # counted from the end, where all are flush
         of_replies.append((columns[None, :] >= -lengths[:, None]).nonzero())
 
     def recording(at: int, place: int) -> AbstractContextManager[None]:
-        return recorder.recording(batches[place], of_replies[place]) if at == layer else nullcontext()
+        of_layer = at == layer and place != PREFIX
+        return recorder.recording(batches[place], of_replies[place]) if of_layer else nullcontext()
 
     for done, _ in read(model, batches, layer + 1, recording):
         yield Progress("read", done, len(spoken))
-    others = torch.cat(recorder.others)
+    others = torch.cat(recorder.others or [torch.empty(0, recorder.writer.in_features)])
     require_finite(f"The states of layer {layer}", others)
     return others
 

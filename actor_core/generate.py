@@ -7,8 +7,8 @@ and that another program given the same weights decodes the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,13 +17,15 @@ from torch import Tensor
 from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
 
 from actor_core.delta import LayerDelta
-from actor_core.events import Event, Progress, Replied, Said
+from actor_core.events import Event, Progress, Replied, Said, retold
 from actor_core.judge import Verdict, judge
-from actor_core.model import TOKENS_AT_ONCE, Batch, LoadedModel
-from actor_core.prefix import read_prefix, spread
+from actor_core.model import Batch, LoadedModel
+from actor_core.prefill import prefill, read_prefix
 
-__all__ = ["Ask", "Reply", "answer"]
+__all__ = ["ROWS", "Ask", "Reply", "answer", "first_asked", "reply_of"]
 
+# Of a batch. A token's weights are fetched once for all of its rows, which is most of the time of a small batch.
+ROWS, TOKENS = 96, 4096
 # After each of these runs of tokens the replies that have ended are taken out: at fixed places, since another
 # size of the batch rounds otherwise.
 TOKENS_BETWEEN_LOOKS = 16
@@ -65,36 +67,46 @@ def answer(
     max_new_tokens: int = 64,
     history: Sequence[Mapping[str, str]] = (),
     stage: str = "answer",
+    first_logits: dict[int, Tensor] | None = None,
 ) -> Generator[Event, None, list[Reply]]:
     """The replies to ``prompts``, in their order, by the model with ``strength`` times ``delta``.
 
     Each prompt is asked after the turns of ``history``, see `LoadedModel.token_ids`; verdicts are on the
-    prompt alone. Where one alone is asked, `Said` tells what is there of its reply.
+    prompt alone. Where one alone is asked, `Said` tells what is there of its reply. ``first_logits`` takes the logits
+    of each reply's first token, [vocabulary] on the CPU, under its prompt's place; reading is counted by itself then.
     """
     replies: dict[int, Reply] = {}
     prefix: DynamicCache | None = None
-    for batch in model.batches(prompts, history=history, max_tokens=2048, share_prefix=True):
-        generated = torch.empty((len(batch.rows), 0), dtype=torch.long, device=model.device)
+
+    def changed() -> AbstractContextManager[None]:
+        return delta.applied(model, strength) if delta else nullcontext()
+
+    for batch in model.batches(prompts, history=history, max_tokens=TOKENS, max_rows=ROWS, share_prefix=True):
         yield Progress(stage, len(replies), len(prompts))
         if prefix is None:
-            with delta.applied(model, strength) if delta else nullcontext():
+            with changed():
                 prefix = read_prefix(model, batch)
-        cache = spread(prefix, batch)
-        for start, end in _slices(batch):
-            with delta.applied(model, strength) if delta else nullcontext():
-                _read_on(model, batch, cache, start, end)
+        before, told = len(replies), len(batch.rows) if first_logits is not None else 0
+        cache, logits = yield from retold(
+            prefill(model, batch, prefix, changed),
+            lambda read: Progress(stage, before + told * read.done // read.total, len(prompts)),
+        )
+        if first_logits is not None:
+            first_logits.update(zip(batch.rows, logits.cpu(), strict=True))
             yield Progress(stage, len(replies), len(prompts))
-        while batch.rows and generated.shape[1] < max_new_tokens:
-            look_at = min(generated.shape[1] + TOKENS_BETWEEN_LOOKS, max_new_tokens)
+        generated = logits.argmax(dim=1, keepdim=True).to(model.device)
+        while batch.rows:
+            look_at = (generated.shape[1] // TOKENS_BETWEEN_LOOKS + 1) * TOKENS_BETWEEN_LOOKS
+            look_at = min(look_at, max_new_tokens)
             while generated.shape[1] < look_at and not bool(_ended(model, generated).all()):
-                with delta.applied(model, strength) if delta else nullcontext():
+                with changed():
                     generated = _continued(model, batch, generated, cache, look_at - generated.shape[1])
                 yield Progress(stage, len(replies), len(prompts))
                 if len(prompts) == 1:
-                    yield Said(prompts[0], _reply(model, prompts[0], generated[0].tolist()).text)
+                    yield Said(prompts[0], reply_of(model, prompts[0], generated[0].tolist()).text)
             over = _ended(model, generated) | (generated.shape[1] >= max_new_tokens)
             newest = {
-                row: _reply(model, prompts[row], tokens)
+                row: reply_of(model, prompts[row], tokens)
                 for row, tokens, is_over in zip(batch.rows, generated.tolist(), over.tolist(), strict=True)
                 if is_over
             }
@@ -107,27 +119,6 @@ def answer(
             replies.update(newest)
             yield Replied(len(replies), len(prompts), tuple(newest.values()))
     return [replies[row] for row in range(len(prompts))]
-
-
-def _slices(batch: Batch) -> Iterator[tuple[int, int]]:
-    """Runs of columns behind the prefix, of up to `TOKENS_AT_ONCE` tokens in all rows; the last run is left out."""
-    size = max(1, TOKENS_AT_ONCE // len(batch.rows))
-    starts = range(batch.prefix, batch.input_ids.shape[1] - size, size)
-    return ((start, start + size) for start in starts)
-
-
-@torch.inference_mode()
-def _read_on(model: LoadedModel, batch: Batch, cache: DynamicCache, start: int, end: int) -> None:
-    """Reads columns ``start`` to ``end`` of ``batch`` into ``cache``, which holds those before."""
-    with model.lock:
-        model.model(
-            input_ids=batch.input_ids[:, start:end],
-            attention_mask=batch.attention_mask[:, :end],
-            position_ids=batch.position_ids[:, start:end],
-            use_cache=True,
-            logits_to_keep=1,
-            **{model.cache_name: cache},
-        )
 
 
 @torch.inference_mode()
@@ -177,7 +168,20 @@ def _ended(model: LoadedModel, generated: Tensor) -> Tensor:
     return torch.isin(generated, ends).any(dim=1)
 
 
-def _reply(model: LoadedModel, prompt: str, tokens: list[int]) -> Reply:
+def first_asked(
+    model: LoadedModel, prompts: Sequence[str], max_new_tokens: int, *, stage: str
+) -> Generator[Event, None, tuple[list[Reply], Tensor]]:
+    """The untouched model's replies to ``prompts``, and the logits of their first tokens, [n, vocabulary] on the CPU.
+
+    Reading and answering are counted one after the other.
+    """
+    logits: dict[int, Tensor] = {}
+    replies = yield from answer(model, prompts, max_new_tokens=max_new_tokens, stage=stage, first_logits=logits)
+    return replies, torch.stack([logits[row] for row in range(len(prompts))])
+
+
+def reply_of(model: LoadedModel, prompt: str, tokens: Sequence[int]) -> Reply:
+    """What the generated ``tokens`` say, up to the end token, and its verdict; truncated where there is none."""
     ends = set(_end_tokens(model))
     length = next((n for n, token in enumerate(tokens) if token in ends), len(tokens))
     text = str(model.tokenizer.decode(tokens[:length], skip_special_tokens=True)).strip()

@@ -12,28 +12,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from actor_core.activations import read_activations
 from actor_core.direction import causal_directions, refusal_vector, silhouette
 from actor_core.errors import ModelError, NothingToRepair
 from actor_core.events import Event, LayerScored, Progress
-from actor_core.generate import Reply, answer
+from actor_core.generate import Reply, first_asked
 from actor_core.judge import Verdict
 from actor_core.model import LoadedModel
 from actor_core.presets import middle_layers
-from actor_core.refusal_odds import RefusalOdds, first_token_logits
+from actor_core.readings import NOTHING_KEPT, ReadingStore
+from actor_core.refusal_odds import RefusalOdds
 from actor_core.targets import TuningPrompts, drawn
 from actor_core.tune_settings import TuneSettings
 
-__all__ = ["Calibration", "LayerChoice", "calibrate", "candidate_layers", "choose_layer"]
+__all__ = ["Calibration", "LayerChoice", "anchors_of", "asked_of", "calibrate", "candidate_layers", "choose_layer"]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the model's refusals begin, the pseudo-harmful prompts that it was seen to refuse, and its replies."""
+    """How the model's refusals begin, the pseudo-harmful prompts that it was seen to refuse, and its replies to the
+    user's ``own`` prompts and to those ``of_the_set``."""
 
     odds: RefusalOdds
     refused: tuple[str, ...]
-    replies: tuple[Reply, ...]
+    own: tuple[Reply, ...]
+    of_the_set: tuple[Reply, ...]
 
 
 @dataclass(frozen=True)
@@ -67,28 +69,45 @@ def candidate_layers(model: LoadedModel, settings: TuneSettings) -> tuple[int, .
 
 
 def calibrate(
-    model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings
+    model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings, store: ReadingStore = NOTHING_KEPT
 ) -> Generator[Event, None, Calibration]:
-    n = settings.calibration_prompts
-    groups = [
-        drawn(prompts.own, n, settings.seed),
-        drawn(prompts.pseudo_harmful, n, settings.seed),
-        drawn(prompts.harmful, n, settings.seed),
-        drawn(prompts.benign, n, settings.seed),
-    ]
-    asked = list(dict.fromkeys(p for group in groups for p in group))
-    # Reading comes before answering: both are seen early, and how fast each goes says how long the rest takes.
-    logits = yield from first_token_logits(model, asked)
-    replies = yield from answer(model, asked, max_new_tokens=settings.calibration_tokens, stage="calibrate")
-    refused = {r.prompt for r in replies if r.verdict is Verdict.REFUSED}
-    odds = RefusalOdds.learnt(logits, torch.tensor([p in refused for p in asked]))
-    wrongly = tuple(p for p in dict.fromkeys(groups[0] + groups[1]) if p in refused)
+    """Asks some prompts of each kind; those of the set are asked once for a model and a ``store`` with a folder.
+
+    Raises `NothingToRepair` where none of the pseudo-harmful ones is refused.
+    """
+    own, of_the_set = asked_of(prompts, settings)
+    tokens = settings.calibration_tokens
+    replies, logits = yield from store.ask(model, of_the_set, tokens, stage="calibrate")
+    of_own: list[Reply] = []
+    if own:
+        of_own, logits_of_own = yield from first_asked(model, own, tokens, stage="calibrate")
+        logits = torch.cat([logits_of_own, logits])
+    refused = torch.tensor([reply.verdict is Verdict.REFUSED for reply in of_own + replies])
+    odds = RefusalOdds.learnt(logits, refused)
+    harmless = {*prompts.own, *prompts.pseudo_harmful}
+    wrongly = tuple(r.prompt for r in of_own + replies if r.verdict is Verdict.REFUSED and r.prompt in harmless)
     if odds is None or not wrongly:
         raise NothingToRepair(
-            f"{model.source.name} refused {len(refused)} of {len(asked)} prompts it was tried on, {len(wrongly)} of "
-            "them wrongly. There is nothing to repair, and nothing was changed."
+            f"{model.source.name} refused {int(refused.sum())} of {len(refused)} prompts it was tried on, "
+            f"{len(wrongly)} of them wrongly. There is nothing to repair, and nothing was changed."
         )
-    return Calibration(odds, wrongly, tuple(replies))
+    return Calibration(odds, wrongly, tuple(of_own), tuple(replies))
+
+
+def asked_of(prompts: TuningPrompts, settings: TuneSettings) -> tuple[list[str], list[str]]:
+    """What the calibration asks: some of the user's own prompts, and some of every kind of the set."""
+    own, *kinds = (
+        drawn(group, settings.calibration_prompts, settings.seed)
+        for group in (prompts.own, prompts.pseudo_harmful, prompts.harmful, prompts.benign)
+    )
+    of_the_set = list(dict.fromkeys(prompt for kind in kinds for prompt in kind))
+    return [prompt for prompt in own if prompt not in of_the_set], of_the_set
+
+
+def anchors_of(prompts: TuningPrompts, settings: TuneSettings) -> tuple[list[str], list[str]]:
+    """The harmful and the benign prompts by which layers are compared."""
+    n = 2 * settings.calibration_prompts
+    return drawn(prompts.harmful, n, settings.seed), drawn(prompts.benign, n, settings.seed)
 
 
 def choose_layer(
@@ -97,19 +116,16 @@ def choose_layer(
     calibration: Calibration,
     candidates: Sequence[int],
     settings: TuneSettings,
+    store: ReadingStore = NOTHING_KEPT,
 ) -> Generator[Event, None, LayerChoice]:
     """Scores the candidates on anchor prompts and takes the one where a shift as long as R does most."""
     refused = drawn(calibration.refused, settings.gradient_prompts, settings.seed)
     gradients = yield from causal_directions(model, refused, candidates, calibration.odds)
-    harmful = drawn(prompts.harmful, 2 * settings.calibration_prompts, settings.seed)
-    benign = drawn(prompts.benign, 2 * settings.calibration_prompts, settings.seed)
-    readings = yield from read_activations(
-        model, harmful + benign, candidates, other_tokens=0, seed=settings.seed, stage="layers"
-    )
+    harmful, benign = anchors_of(prompts, settings)
+    outputs = yield from store.read_outputs(model, harmful + benign, candidates, stage="layers")
     scores, vectors = [], {}
     for done, layer in enumerate(candidates, start=1):
-        states = readings[layer].outputs
-        of_harmful, of_benign = states[: len(harmful)], states[len(harmful) :]
+        of_harmful, of_benign = outputs[done - 1].split([len(harmful), len(benign)])
         vectors[layer] = refusal_vector(of_harmful, of_benign)
         effect = float(vectors[layer].norm() * gradients[layer].norm())
         scores.append(LayerScored(layer, silhouette(of_harmful, of_benign, seed=settings.seed), effect))
@@ -118,5 +134,5 @@ def choose_layer(
     by_silhouette = settings.method == "published"
     best = max(scores, key=lambda score: score.silhouette if by_silhouette else score.effect).layer
     along = vectors[best] if settings.method == "refusal vector" else gradients[best]
-    of_harmful, of_benign = readings[best].outputs.split([len(harmful), len(benign)])
+    of_harmful, of_benign = outputs[list(candidates).index(best)].split([len(harmful), len(benign)])
     return LayerChoice(best, along / along.norm(), tuple(scores), of_harmful, of_benign)

@@ -49,7 +49,7 @@ class Batch:
     """Prompts as the model reads them, padded on the left, so that the last token is column -1.
 
     ``rows`` are the prompts' places in the list that was given. The first ``prefix`` columns, before the
-    padding, are the same in every row of every batch of the list (see `prefix`).
+    padding, are the same in every row of every batch of the list (see `prefill`).
     """
 
     rows: tuple[int, ...]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from actor_core.model import Batch, LoadedModel
-from actor_core.prefix import copied
+from actor_core.prefill import copied
 
 __all__ = [
     "PREFIX",

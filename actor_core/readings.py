@@ -20,9 +20,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from actor_core.activations import LayerReading, read_activations
+from actor_core.activations import LayerReading, read_activations, read_reply_tokens
 from actor_core.events import Event, Progress
+from actor_core.generate import Reply, first_asked, reply_of
 from actor_core.instruction_states import read_instructions
 from actor_core.model import LoadedModel
 from actor_core.weights.whole_files import put_file
@@ -30,10 +32,11 @@ from actor_core.weights.whole_files import put_file
 __all__ = ["NOTHING_KEPT", "ReadingStore"]
 
 FORMAT = "second-take.reading.2"
-# Of a model with d_in 4,864, in bf16 and with 5,000 prompts, a file has 60 MB; there are two for each model: what
-# tuning reads, and what harmfulness is read from.
-KEPT_FILES = 8
+# Of a model with d_in 4,864, in bf16 and with 5,000 prompts, the largest file has 60 MB. A tuning and what harmfulness
+# is read from make five for each model.
+KEPT_FILES = 20
 TENSORS = ("outputs", "inputs", "gains", "others")
+NARROW = ("outputs", "inputs", "logits")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,22 @@ class ReadingStore:
 
     def has(self, model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int) -> bool:
         """Whether ``prompts`` of a set were read before, so that `read_rows` takes no time for them."""
-        path = self._path(_key(model, prompts, layer, other_tokens, seed))
+        return self._is_kept(_key(model, prompts, layer, other_tokens, seed))
+
+    def has_asked(self, model: LoadedModel, prompts: Sequence[str], tokens: int) -> bool:
+        """Whether `ask` takes no time for ``prompts``."""
+        return self._is_kept(_key(model, prompts, "replies", tokens))
+
+    def has_outputs(self, model: LoadedModel, prompts: Sequence[str], layers: Sequence[int]) -> bool:
+        """Whether `read_outputs` takes no time for ``prompts``."""
+        return self._is_kept(_key(model, prompts, "outputs", *layers))
+
+    def has_reply_tokens(self, model: LoadedModel, of_the_set: Sequence[Reply], layer: int) -> bool:
+        """Whether `read_reply_tokens` takes time for the own replies alone."""
+        return self._is_kept(_key(model, _spoken(of_the_set), "reply tokens", layer))
+
+    def _is_kept(self, key: str) -> bool:
+        path = self._path(key)
         return path is not None and path.is_file()
 
     def _path(self, key: str) -> Path | None:
@@ -106,6 +124,44 @@ class ReadingStore:
         kept = yield from self._kept(key, ("states",), read, model.model.dtype, stage, len(of_the_set))
         own = yield from read_instructions(model, prompts, layers, stage=stage)
         return own, kept["states"]
+
+    def ask(
+        self, model: LoadedModel, prompts: Sequence[str], tokens: int, *, stage: str
+    ) -> Generator[Event, None, tuple[list[Reply], Tensor]]:
+        """Replies of up to ``tokens`` tokens to ``prompts`` of a set, and logits of their first tokens [n, vocabulary]."""
+
+        def asked() -> Generator[Event, None, dict[str, Tensor]]:
+            replies, logits = yield from first_asked(model, prompts, tokens, stage=stage)
+            return {"tokens": _side_by_side([reply.tokens for reply in replies]), "logits": logits}
+
+        key = _key(model, prompts, "replies", tokens)
+        kept = yield from self._kept(key, ("tokens", "logits"), asked, model.model.dtype, stage, len(prompts))
+        spoken = [[int(token) for token in row if token >= 0] for row in kept["tokens"].tolist()]
+        return [reply_of(model, *each) for each in zip(prompts, spoken, strict=True)], kept["logits"]
+
+    def read_outputs(
+        self, model: LoadedModel, prompts: Sequence[str], layers: Sequence[int], *, stage: str
+    ) -> Generator[Event, None, Tensor]:
+        """a(q) of ``prompts`` of a set at each of ``layers``, [layers, n, d_model]."""
+
+        def read() -> Generator[Event, None, dict[str, Tensor]]:
+            readings = yield from read_activations(model, prompts, layers, other_tokens=0, stage=stage)
+            return {"outputs": torch.stack([readings[layer].outputs for layer in layers])}
+
+        key = _key(model, prompts, "outputs", *layers)
+        return (yield from self._kept(key, ("outputs",), read, model.model.dtype, stage, len(prompts)))["outputs"]
+
+    def read_reply_tokens(
+        self, model: LoadedModel, own: Sequence[Reply], of_the_set: Sequence[Reply], layer: int
+    ) -> Generator[Event, None, Tensor]:
+        """`activations.read_reply_tokens` of both: of those to prompts ``of_the_set`` from the store, [m, d_in]."""
+
+        def read() -> Generator[Event, None, dict[str, Tensor]]:
+            return {"inputs": (yield from read_reply_tokens(model, of_the_set, layer))}
+
+        key = _key(model, _spoken(of_the_set), "reply tokens", layer)
+        kept = yield from self._kept(key, ("inputs",), read, model.model.dtype, "read", len(of_the_set))
+        return torch.cat([kept["inputs"], (yield from read_reply_tokens(model, own, layer))])
 
     def _of_the_set(
         self, model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int
@@ -146,7 +202,7 @@ NOTHING_KEPT = ReadingStore(None)
 def _keep(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
     """States have passed through ``dtype``, so writing them in it loses nothing; means and weighted ones stay in
     fp32."""
-    narrow = {name: tensor.to(dtype) for name, tensor in tensors.items() if name in ("outputs", "inputs")}
+    narrow = {name: tensor.to(dtype) for name, tensor in tensors.items() if name in NARROW}
     tensors = tensors | {name: t.contiguous() for name, t in narrow.items() if torch.equal(t.float(), tensors[name])}
     with contextlib.suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,6 +219,16 @@ def _opened(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None:
     except (OSError, SafetensorError):
         return None
     return {name: tensors[name].float() for name in names} if set(names) <= set(tensors) else None
+
+
+def _spoken(replies: Sequence[Reply]) -> list[str]:
+    """Each of ``replies`` with its prompt, as part of a key."""
+    return [f"{reply.prompt} {reply.tokens}" for reply in replies]
+
+
+def _side_by_side(rows: Sequence[Sequence[int]]) -> Tensor:
+    """``rows`` of token ids as one tensor, [n, longest], with -1 after those that are shorter."""
+    return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True, padding_value=-1)
 
 
 def _key(model: LoadedModel, prompts: Sequence[str], *how: object) -> str:

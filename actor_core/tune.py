@@ -17,15 +17,14 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from actor_core.activations import WRITER, LayerReading, norm_after_writer, read_reply_tokens
+from actor_core.activations import WRITER, LayerReading, norm_after_writer
 from actor_core.delta import LayerDelta
 from actor_core.direction import refusal_vector
 from actor_core.errors import NothingToRepair, PromptError
 from actor_core.events import Event, LayerScored, Progress, StrengthMeasured
 from actor_core.finite import require_finite
 from actor_core.freed_memory import give_back
-from actor_core.generate import Reply
-from actor_core.layer_choice import LayerChoice, calibrate, candidate_layers, choose_layer
+from actor_core.layer_choice import Calibration, LayerChoice, calibrate, candidate_layers, choose_layer
 from actor_core.model import LoadedModel
 from actor_core.probe import Probe, prepare_probe
 from actor_core.projection import Kind, Plane, Projection, project_solved, project_trained
@@ -138,15 +137,15 @@ def tune(
     looks = 1 + sum(each != 0 for each in looked_at)  # without a change they are looked at once
     work = WorkOfTuning(model, prompts, rows, settings, store, len(held_out.prompts), looks)
     yield work.from_the_start(candidates)
-    calibration = yield from calibrate(model, prompts, settings)
-    choice = yield from choose_layer(model, prompts, calibration, candidates, settings)
-    yield work.after_choice(choice.layer, calibration.replies)
+    calibration = yield from calibrate(model, prompts, settings, store)
+    choice = yield from choose_layer(model, prompts, calibration, candidates, settings, store)
+    yield work.after_choice(choice.layer, calibration)
     give_back(cycles=False)  # what each part needed at most would add up
     learnt: LayerDelta | _Solution
     if settings.method == "published":
         learnt = yield from train(model, choice.layer, rows, settings.published, seed=settings.seed)
     else:
-        learnt = yield from _solve(model, choice, calibration.replies, prompts, rows, settings, store)
+        learnt = yield from _solve(model, choice, calibration, prompts, rows, settings, store)
     give_back(cycles=False)
     probe = yield from prepare_probe(model, held_out.prompts, calibration.odds, choice.layer)
     if isinstance(learnt, LayerDelta):
@@ -176,7 +175,7 @@ def tune(
 def _solve(
     model: LoadedModel,
     choice: LayerChoice,
-    replies: Sequence[Reply],
+    calibration: Calibration,
     prompts: TuningPrompts,
     rows: TrainingRows,
     settings: TuneSettings,
@@ -184,13 +183,13 @@ def _solve(
 ) -> Generator[Event, None, _Solution]:
     """w for each of the three kinds, for the matrix that writes into the residual stream; see `solve`.
 
-    Held where they are, beside other tokens of the prompts, are those of the untuned model's ``replies``: the
+    Held where they are, beside other tokens of the prompts, are those of the untuned model's replies: the
     change is for how a reply begins and not for how it goes on.
     """
     reading = yield from store.read_rows(
         model, rows.prompts, prompts.of_the_set(), choice.layer, other_tokens=settings.other_tokens, seed=settings.seed
     )
-    reply_tokens = yield from read_reply_tokens(model, replies, choice.layer)
+    reply_tokens = yield from store.read_reply_tokens(model, calibration.own, calibration.of_the_set, choice.layer)
     yield Progress("solve", 0, 1)
     r = refusal_vector(reading.outputs[rows.are("harmful")], reading.outputs[rows.are("benign")])
     reads = solve_ridge(

@@ -13,7 +13,8 @@ from torch import nn
 
 from actor_core.activations import WRITER
 from actor_core.events import Ahead, Part
-from actor_core.generate import Reply
+from actor_core.generate import ROWS
+from actor_core.layer_choice import Calibration, anchors_of, asked_of
 from actor_core.model import LoadedModel, shared_start
 from actor_core.readings import ReadingStore
 from actor_core.targets import TrainingRows, TuningPrompts
@@ -23,7 +24,6 @@ __all__ = ["WorkOfTuning", "generating"]
 
 # Of a group of prompts so many, evenly, are looked at to know how many tokens all of them have.
 SAMPLED = 32
-ROWS = 32  # of a full batch, see `LoadedModel.batches`
 # Fetching the weights for one token costs about as much as applying them to so many rows.
 ROWS_TO_FETCH = 8
 # A step of training goes forward and back, and the gradient of the weights is as much again.
@@ -45,26 +45,29 @@ class WorkOfTuning:
     def from_the_start(self, candidates: Sequence[int]) -> Ahead:
         """All of it. Which of ``candidates`` is chosen is not known yet: one whose readings are kept stands for
         it, else the middle one."""
-        p, n, whole, asked = self.prompts, self.settings.calibration_prompts, self.model.n_layers, self._asked()
+        p, whole = self.prompts, self.model.n_layers
+        own, of_the_set = asked_of(p, self.settings)
+        kept = self.store.has_asked(self.model, of_the_set, self.settings.calibration_tokens)
         gradients = [*p.own, *p.pseudo_harmful][: self.settings.gradient_prompts]
-        anchors = [*list(p.harmful)[: 2 * n], *list(p.benign)[: 2 * n]]
+        anchors = anchors_of(p, self.settings)
+        read = self.store.has_outputs(self.model, anchors[0] + anchors[1], candidates)
         likely = next(filter(self._kept, candidates), sorted(candidates)[len(candidates) // 2])
         parts = (
-            Part("calibrate", "read", self._read(asked, whole) + self._heads(len(asked))),
-            generating(self.model, "calibrate", len(asked), self.settings.calibration_tokens),
+            *((Part("calibrate", "read", 0.0),) if kept else self._asking(of_the_set)),
+            *(self._asking(own) if own else ()),
             # Forward through all layers, and back to the first candidate.
             Part("direction", "read", self._read(gradients, 2 * whole - min(candidates), shared=False)),
-            Part("layers", "read", self._read(anchors, max(candidates) + 1)),
+            Part("layers", "read", 0.0 if read else self._read(anchors[0] + anchors[1], max(candidates) + 1)),
             Part("layers", "score", len(candidates)),
         )
         return Ahead(parts + self.after_choice(likely).parts)
 
-    def after_choice(self, layer: int, replies: Sequence[Reply] | None = None) -> Ahead:
-        """What follows once ``layer`` is chosen; ``replies`` are those of the calibration, where they are known."""
+    def after_choice(self, layer: int, calibration: Calibration | None = None) -> Ahead:
+        """What follows once ``layer`` is chosen; of ``calibration``, where it is known, how long the replies are."""
         measured = self._read(self._some_held_out(), self.model.n_layers) * self.held_out / SAMPLED
         one_look = self.held_out * sum(map(_weights, self.model.layers[layer:])) + self._heads(self.held_out)
         last = (Part("strength", "read", measured), Part("strength", "read", self.looks * one_look))
-        learn = self._training(layer) if self.settings.method == "published" else self._solving(layer, replies)
+        learn = self._training(layer) if self.settings.method == "published" else self._solving(layer, calibration)
         return Ahead((*learn, *last))
 
     def _training(self, layer: int) -> tuple[Part, ...]:
@@ -75,31 +78,37 @@ class WorkOfTuning:
             Part("train", "train", passes * tokens * _weights(self.model.layers[layer])),
         )
 
-    def _solving(self, layer: int, replies: Sequence[Reply] | None) -> tuple[Part, ...]:
+    def _asking(self, prompts: Sequence[str]) -> tuple[Part, ...]:
+        read = self._read(prompts, self.model.n_layers) + self._heads(len(prompts))
+        replies = generating(self.model, "calibrate", len(prompts), self.settings.calibration_tokens)
+        return (Part("calibrate", "read", read), replies)
+
+    def _solving(self, layer: int, calibration: Calibration | None) -> tuple[Part, ...]:
         of_the_set = self.prompts.of_the_set()
         known = set(of_the_set)
         rest = [prompt for prompt in self.rows.prompts if prompt not in known]
-        if replies is None:
-            asked = self._asked()
-            spoken = len(asked) * self.settings.calibration_tokens
-        else:
-            asked = [reply.prompt for reply in replies]
-            spoken = sum(len(reply.tokens) for reply in replies)
-        read_again = _tokens(self.model, asked, shared=False) + spoken
-        rows = len(self.rows.prompts) + self.settings.other_tokens + spoken
+        own, asked = asked_of(self.prompts, self.settings)
+        tokens = self.settings.calibration_tokens
+        of_own, of_set = tokens * len(own), tokens * len(asked)
+        kept = False
+        if calibration is not None:
+            of_own, of_set = (sum(len(r.tokens) for r in group) for group in (calibration.own, calibration.of_the_set))
+            kept = self.store.has_reply_tokens(self.model, calibration.of_the_set, layer)
+        again = of_own * self._layers_up_to(layer) + self._read(own, layer + 1)
+        again_set = 0.0 if kept else of_set * self._layers_up_to(layer) + self._read(asked, layer + 1)
+        rows = len(self.rows.prompts) + self.settings.other_tokens + of_own + of_set
         d_in = _sizes(self.model.layers[layer].get_submodule(WRITER))[0][0]
         return (
             Part("read", "read", 0.0 if self._kept(layer) else self._read(of_the_set, layer + 1)),
             *((Part("read", "read", self._read(rest, layer + 1)),) if rest else ()),
-            Part("read", "read", read_again * sum(map(_weights, self.model.layers[: layer + 1]))),
+            Part("read", "read", again_set),
+            *((Part("read", "read", again),) if own else ()),
             Part("solve", "solve", float(rows * d_in * min(rows, d_in))),
         )
 
-    def _asked(self) -> list[str]:
-        """As many prompts as the calibration asks, and much like them."""
-        p, n = self.prompts, self.settings.calibration_prompts
-        groups = (p.own, p.pseudo_harmful, p.harmful, p.benign)
-        return list(dict.fromkeys(prompt for group in groups for prompt in list(group)[:n]))
+    def _layers_up_to(self, layer: int) -> int:
+        """Weights of the layers up to ``layer``."""
+        return sum(map(_weights, self.model.layers[: layer + 1]))
 
     def _kept(self, layer: int) -> bool:
         of_the_set, settings = self.prompts.of_the_set(), self.settings

@@ -9,6 +9,7 @@ import torch
 from tiny_models import CONFIGS, DANGEROUS, END, HARMLESS, PROMPTS, THINGS, VICTIMS, asked, hooks, random_delta
 
 from actor_core import generate as module
+from actor_core import prefill
 from actor_core.events import Progress, Replied, finish
 from actor_core.generate import answer
 from actor_core.judge import Verdict
@@ -93,7 +94,7 @@ def test_long_prompts_are_read_in_several_passes_between_which_the_work_can_be_s
     model, sizes = tiny("llama"), []
     prompts = [" ".join(many(40)[n : n + 12]) for n in range(0, 24, 4)]
     wanted = finish(answer(model, prompts, max_new_tokens=20))
-    monkeypatch.setattr(module, "TOKENS_AT_ONCE", 60)
+    monkeypatch.setattr(prefill, "TOKENS_AT_ONCE", 60)
     note = model.model.register_forward_pre_hook(
         lambda _module, _args, given: sizes.append(given["input_ids"].numel()), with_kwargs=True
     )
@@ -119,13 +120,13 @@ def test_where_a_token_is_slow_the_work_can_be_stopped_after_each(tiny, slow):
 
 
 def test_every_prompt_is_reported_once_and_progress_never_passes_the_total(tiny):
-    prompts = many(40)
+    prompts = many(module.ROWS + 8)
     events = list(answer(tiny(), prompts, max_new_tokens=2))
     newest = [event for event in events if isinstance(event, Replied)]
     assert len(newest) > 1
     assert sorted(reply.prompt for event in newest for reply in event.replies) == sorted(prompts)
-    assert [event.done for event in newest][-1] == 40
-    assert all(event.done <= event.total == 40 for event in events)
+    assert [event.done for event in newest][-1] == len(prompts)
+    assert all(event.done <= event.total == len(prompts) for event in events)
     assert {event.stage for event in events if isinstance(event, Progress)} == {"answer"}
 
 
