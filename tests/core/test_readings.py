@@ -9,8 +9,9 @@ import torch
 from tiny_models import PROMPTS
 
 from actor_core import readings
-from actor_core.activations import read_activations
+from actor_core.activations import read_activations, read_reply_tokens
 from actor_core.events import Progress, finish
+from actor_core.generate import answer
 from actor_core.readings import NOTHING_KEPT, ReadingStore
 
 OF_THE_SET, OWN = list(PROMPTS[:3]), "How do I kill time at the station?"
@@ -94,3 +95,35 @@ def test_the_oldest_files_make_room(tiny, tmp_path):
         rows_of(store, tiny(), prompts=OF_THE_SET, tokens=10 + n)
     assert len(list(store.folder.glob("*"))) == readings.KEPT_FILES
     assert rows_of(store, tiny(), prompts=OF_THE_SET, tokens=10 + n)[1] == 0
+
+
+def test_replies_to_the_sets_prompts_are_asked_for_once_and_are_the_same(tiny, tmp_path):
+    model, store = tiny(), ReadingStore.of(tmp_path)
+    assert not store.has_asked(model, PROMPTS, 6)
+    first, logits = finish(store.ask(model, PROMPTS, 6, stage="asked"))
+    assert store.has_asked(model, PROMPTS, 6) and not store.has_asked(model, PROMPTS, 7)
+    assert first == finish(answer(model, PROMPTS, max_new_tokens=6))
+    assert len({len(reply.tokens) for reply in first} | {0}) > 1
+    events = list(store.ask(model, PROMPTS, 6, stage="asked"))
+    assert [event.note for event in events] == ["read before"]
+    again, same_logits = finish(store.ask(model, PROMPTS, 6, stage="asked"))
+    assert again == first and torch.equal(logits, same_logits)
+
+
+def test_states_at_layers_and_at_the_tokens_of_replies_are_read_once(tiny, tmp_path):
+    model, store, layers = tiny(), ReadingStore.of(tmp_path), [0, LAYER]
+    own = finish(answer(model, [OWN], max_new_tokens=6))
+    replies = finish(answer(model, PROMPTS, max_new_tokens=6))
+    plain = finish(read_activations(model, PROMPTS, layers, other_tokens=0))
+    spoken = finish(read_reply_tokens(model, [*replies, *own], LAYER))
+    for _ in range(2):
+        outputs = finish(store.read_outputs(model, PROMPTS, layers, stage="layers"))
+        for layer, states in zip(layers, outputs, strict=True):
+            assert torch.equal(states, plain[layer].outputs)
+        found = finish(store.read_reply_tokens(model, own, replies, LAYER))
+        assert found.shape == spoken.shape
+        torch.testing.assert_close(found.norm(dim=1).sort().values, spoken.norm(dim=1).sort().values)
+        assert store.has_outputs(model, PROMPTS, layers) and store.has_reply_tokens(model, replies, LAYER)
+    assert not store.has_reply_tokens(model, replies[1:], LAYER)
+    for file in store.folder.glob("*"):
+        assert OWN.encode() not in file.read_bytes()
