@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +74,10 @@ def load_model(
             source,
             config=config,
             device_map=_places(config, chosen, place, memory, machine),
-            **_weights_as(chosen, place),
+            **(_weights_as(chosen, place) if memory is None else {"dtype": "auto"}),
         )
+        if memory is not None:
+            _compute_in(model, DTYPES[chosen])
     _keep_four_bits_readable(model)
     take_few_rows_faster(model)
     decoder_layers(model)
@@ -133,7 +136,7 @@ def _places(
             f"With --memory the model is loaded in 16 or 32 bits, and {precision} was chosen: choose bf16 or fp32."
         )
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(config, dtype=DTYPES[precision])
+        empty = AutoModelForCausalLM.from_config(deepcopy(config), dtype=DTYPES[precision])  # it notes the type
     empty.tie_weights()
     read_at_a_time = Shape.of(empty).largest_piece(precision)
     if memory < read_at_a_time:
@@ -212,6 +215,15 @@ def _weights_as(precision: str, device: str) -> dict[str, Any]:
         llm_int8_skip_modules=["lm_head"],
     )
     return {"quantization_config": config, "dtype": compute}
+
+
+def _compute_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Has ``model`` compute in ``dtype``, also with what is read from the files at each use: it is made that then.
+
+    transformers makes it that at once, looks at it and lets it go: two such copies of the vocabulary's matrix.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def _keep_four_bits_readable(model: nn.Module) -> None:
