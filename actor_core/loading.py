@@ -23,6 +23,7 @@ from actor_core.in_turns import best_in_turns
 from actor_core.memory import Machine, bytes_of_weights
 from actor_core.model import DTYPES, LoadedModel, decoder_layers
 from actor_core.model_shape import Shape
+from actor_core.passages import offloading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -218,12 +219,18 @@ def _weights_as(precision: str, device: str) -> dict[str, Any]:
 
 
 def _compute_in(model: nn.Module, dtype: torch.dtype) -> None:
-    """Has ``model`` compute in ``dtype``, also with what is read from the files at each use: it is made that then.
+    """Has ``model`` compute in ``dtype``; what accelerate reads at each use is made that then.
 
-    transformers makes it that at once, looks at it and lets it go: two such copies of the vocabulary's matrix.
+    transformers would make every weight that at once, look at it and let it go: two such copies of the vocabulary's
+    matrix in memory.
     """
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
+    for hook in (hook for module in model.modules() for hook in offloading(module)):
+        elsewhere = hook.weights_map.dataset
+        elsewhere.state_dict.update({name: tensor.to(dtype) for name, tensor in elsewhere.state_dict.items()})
+        for file in elsewhere.index.values():
+            file["dtype"] = str(dtype).removeprefix("torch.")
 
 
 def _keep_four_bits_readable(model: nn.Module) -> None:

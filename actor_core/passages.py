@@ -35,6 +35,7 @@ __all__ = [
     "held",
     "logits_of",
     "logits_of_last",
+    "offloading",
     "read",
     "rows_of",
     "sweep",
@@ -257,22 +258,23 @@ def _back(
 @contextmanager
 def held(module: nn.Module) -> Iterator[None]:
     """Keeps ``module``'s weights in memory within the body, those that are otherwise read at each use."""
-    offloading = [(part, hook) for part in module.modules() for hook in _hooks(part) if hook.offload]
+    found = [(part, hook) for part in module.modules() for hook in offloading(part)]
     try:
-        for part, hook in offloading:
+        for part, hook in found:
             hook.pre_forward(part)
             hook.offload = False
         yield
     finally:
-        for part, hook in offloading:
+        for part, hook in found:
             hook.offload = True
             hook.post_forward(part, None)
 
 
-def _hooks(module: nn.Module) -> list[AlignDevicesHook]:
+def offloading(module: nn.Module) -> list[AlignDevicesHook]:
+    """accelerate's hooks that bring the weights of ``module`` into memory at each use."""
     hook = getattr(module, "_hf_hook", None)
     hooks = hook.hooks if isinstance(hook, SequentialHook) else (hook,)
-    return [each for each in hooks if isinstance(each, AlignDevicesHook)]
+    return [each for each in hooks if isinstance(each, AlignDevicesHook) and each.offload]
 
 
 def _unchanged(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:  # noqa: ANN401
