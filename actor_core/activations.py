@@ -136,13 +136,13 @@ class Recorder:
         last: dict[str, Tensor] = {}
 
         def entered(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            last["inputs"] = inputs[0][:, -1].float().cpu()
+            last["inputs"] = _of_its_own(inputs[0][:, -1])
             last["gains"] = residual_gain(self.norm, output[:, -1]).cpu()
             rows, columns = others.unbind(1)
             self.others.append(inputs[0][rows.to(inputs[0].device), columns.to(inputs[0].device)].float().cpu())
 
         def left(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            last["outputs"] = output[:, -1].float().cpu()
+            last["outputs"] = _of_its_own(output[:, -1])
 
         handles = [self.writer.register_forward_hook(entered), self.module.register_forward_hook(left)]
         try:
@@ -173,6 +173,11 @@ class Recorder:
         others = torch.cat(self.others)
         require_finite(f"The states of layer {self.layer}", outputs, inputs, gains, others)
         return LayerReading(self.layer, outputs, inputs, gains, others)
+
+
+def _of_its_own(states: Tensor) -> Tensor:
+    """A copy of ``states`` in fp32 on the CPU: a view would keep all the tokens of its batch in memory."""
+    return states.to("cpu", torch.float32, copy=True)
 
 
 def norm_after_writer(layer: nn.Module) -> Tensor | None:

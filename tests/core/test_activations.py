@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import pytest
 import torch
 from tiny_models import CONFIGS, PROMPTS, hooks
 
-from actor_core.activations import norm_after_writer, read_activations, residual_gain
+from actor_core.activations import Recorder, norm_after_writer, read_activations, residual_gain
 from actor_core.events import Progress, finish
+from actor_core.passages import PREFIX, read
 
 
 def alone(model, prompt: str, layer: int) -> dict[str, torch.Tensor]:
@@ -76,6 +77,23 @@ def test_layers_after_the_last_candidate_do_not_run(tiny):
             counting.callback(layer.register_forward_hook(lambda *_, n=n: ran.append(n)).remove)
         finish(read_activations(model, PROMPTS, [0, 1]))
     assert ran == [0, 1] * 2  # once for what all begin with, once for the rest
+
+
+def test_what_is_kept_of_a_prompt_does_not_hold_the_other_tokens_of_its_batch(tiny):
+    model = tiny()
+    batches, recorder = list(model.batches(PROMPTS, share_prefix=True)), Recorder(model, 1)
+    none = torch.empty((0, 2), dtype=torch.long)
+
+    def recording(layer, place):
+        of_layer = layer == recorder.layer and place != PREFIX
+        return recorder.recording(batches[place], none) if of_layer else nullcontext()
+
+    for _ in read(model, batches, 2, recording):
+        pass
+    assert len(recorder.rows) == len(PROMPTS)
+    for row in recorder.rows.values():
+        for states in row:
+            assert states.untyped_storage().nbytes() <= states.numel() * 4 * len(PROMPTS)
 
 
 def test_stopping_between_two_events_leaves_no_hook(tiny):
