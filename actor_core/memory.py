@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from actor_core.model import LoadedModel
     from actor_core.presets import ModelPreset
 
-__all__ = ["Demand", "Fit", "Machine", "before_tuning", "bytes_of_weights", "fits"]
+__all__ = ["Demand", "Fit", "Machine", "before_tuning", "bytes_of_weights", "count_peak", "fits", "peak_counted"]
 
 # From the most exact and largest to the smallest, with what a person calls them.
 ON_A_PROCESSOR = (("fp32", "32 bits"), ("bf16", "16 bits"), ("nf4", "4 bits"))
@@ -121,6 +121,17 @@ def before_tuning(model: LoadedModel, own_prompts: int) -> Demand:
         needed = shape.needs(model.precision, device, own_prompts).tuning
     used = torch.cuda.memory_reserved() if device == "cuda" else psutil.Process().memory_info().rss
     return Demand(needed, used, max(0, needed - used - Machine.look().free_bytes(device)))
+
+
+def count_peak(device: torch.device) -> None:
+    """Has torch count from here on how much memory tensors take on ``device`` at most."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_counted(device: torch.device) -> dict[str, int]:
+    """``peak_gpu_bytes`` since `count_peak`, the model included; nothing where torch counts none."""
+    return {"peak_gpu_bytes": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}
 
 
 def _gb(size: int) -> str:

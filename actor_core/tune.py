@@ -25,6 +25,7 @@ from actor_core.events import Event, LayerScored, Progress, StrengthMeasured
 from actor_core.finite import require_finite
 from actor_core.freed_memory import give_back
 from actor_core.layer_choice import Calibration, LayerChoice, calibrate, candidate_layers, choose_layer
+from actor_core.memory import count_peak, peak_counted
 from actor_core.model import LoadedModel
 from actor_core.probe import Probe, prepare_probe
 from actor_core.projection import Kind, Plane, Projection, project_solved, project_trained
@@ -137,6 +138,7 @@ def tune(
     looks = 1 + sum(each != 0 for each in looked_at)  # without a change they are looked at once
     work = WorkOfTuning(model, prompts, rows, settings, store, len(held_out.prompts), looks)
     yield work.from_the_start(candidates)
+    count_peak(model.device)
     calibration = yield from calibrate(model, prompts, settings, store)
     choice = yield from choose_layer(model, prompts, calibration, candidates, settings, store)
     yield work.after_choice(choice.layer, calibration)
@@ -160,7 +162,7 @@ def tune(
     delta.require_finite()
     curve = yield from _measure_strengths(probe, delta, held_out.sizes)
     strength = chosen_point(curve, settings.limits).strength
-    figures = {"chosen_strength": strength, "held_out": [asdict(point) for point in curve]}
+    figures = {"chosen_strength": strength, "held_out": [asdict(point) for point in curve]} | peak_counted(model.device)
     delta = replace(delta, measured=delta.measured | figures)
     words = tuning_words(delta, curve, strength, calibration.odds, settings.limits)
     own: list[tuple[Kind, str]] = [("own", prompt) for prompt in rows.of("own")[:OWN_PLACED]]

@@ -37,6 +37,8 @@ def tuning_words(
             f"It learnt from {share:.0%} of the collection of prompts: all of it takes longer, and parts harmful ones "
             "from look-alikes better.",
         )
+    if peak := delta.measured.get("peak_gpu_bytes"):
+        said.append(f"Tuning took up to {peak / 1e9:.1f} GB of the GPU's memory, the model included.")
     if after.harmful_lost:
         said.append(
             f"Of the harmful prompts refused before, {after.harmful_lost:.0%} are not refused any more by that measure."

@@ -25,7 +25,7 @@ __all__ = ["WorkOfTuning", "generating"]
 # Of a group of prompts so many, evenly, are looked at to know how many tokens all of them have.
 SAMPLED = 32
 # Fetching the weights for one token costs about as much as applying them to so many rows.
-ROWS_TO_FETCH = 8
+ROWS_TO_FETCH = 25
 # A step of training goes forward and back, and the gradient of the weights is as much again.
 PASSES_OF_TRAINING = 3
 

@@ -14,13 +14,13 @@ from actor_core.events import Part
 __all__ = ["Rates"]
 
 # For a kind that was not seen: another kind, and between how many times as long as a unit of that one it takes.
-# Counted in weights applied to a token, generating is 1 to 3 times as slow as reading on a processor, which is busy
-# with either; on a GPU, where a step fetches all weights for a few rows, up to 40 times.
+# Counted in weights applied to a token, and what fetching them for each step takes, generating is about as slow as
+# reading on a processor; on a GPU, where a step of few rows waits for Python, up to 20 times.
 # Training is in fp32 and updates the weights, which on a GPU counts for more.
 # A layer is scored in one thread and the change is solved in all, in fp64: a score takes as long as 10 to 100
 # thousand million multiplications.
 BETWEEN = {
-    "generate": ("read", 1.0, 40.0),
+    "generate": ("read", 1.0, 20.0),
     "train": ("read", 1.0, 6.0),
     "solve": ("score", 1e-11, 1e-10),
 }

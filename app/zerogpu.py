@@ -38,7 +38,7 @@ __all__ = ["MOST_SECONDS", "Lent", "answer", "asked_by", "is_lent", "name_harmfu
 # A piece that is estimated to take longer is not begun; a whole run is to stay within it.
 MOST_SECONDS = 60.0
 # What such a GPU does in a second, as work is counted in `actor_core.work_ahead`: assumed, and measured nowhere.
-PER_SECOND = {"read": 2e13, "generate": 7e11, "train": 5e12, "score": 1.0, "solve": 5e10}
+PER_SECOND = {"read": 2e13, "generate": 1.4e12, "train": 5e12, "score": 1.0, "solve": 5e10}
 TOKENS_TO_READ = 40  # of a prompt with its chat template, about
 SECONDS_TO_JUDGE = 3.0  # which of the prompts look harmful, once they are read
 # What is asked for: some more than is estimated, for what is not done in it is ended, and the beginning of a process.

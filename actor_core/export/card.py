@@ -128,6 +128,9 @@ class Card:
         rows["Base"] = _plain(self.base.measured_on)
         rows["Base's SHA-256"] = f"`{delta.base.digest}`"
         rows["Precision it was tuned and measured in"] = _plain(delta.base.precision)
+        peak = delta.measured.get("peak_gpu_bytes")
+        if isinstance(peak, int):  # it may come from a file of others
+            rows["GPU memory while it was tuned, at most"] = f"{peak / 1e9:.1f} GB"
         rows["Layer"] = f"{delta.layer} (counted from 0): " + ", ".join(f"`{name}`" for name in delta.changes)
         rows["Method"] = _plain(delta.method)
         rows["Strength"] = f"{self.strength:g} of the tuned change, folded into the files"

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import gguf
 import pytest
@@ -545,6 +546,14 @@ def test_the_card_has_front_matter_figures_and_no_prompt_texts(tiny, tmp_path):
     assert "| held out | 48 | 0.56 (0.42 to 0.69) | 0.04 (0.01 to 0.14) |" in text
     assert "b" * 64 in text and "fp32" in text and "Setting: alpha | 0.5" in text and "Prompts: own | 12" in text
     assert result.check_words in text
+
+
+def test_the_card_says_what_tuning_took_of_a_gpu_and_nothing_that_is_no_number(tiny, tmp_path):
+    for peak, said in ((2_340_000_000, "| GPU memory while it was tuned, at most | 2.3 GB |"), ("much", ""), (None, "")):
+        delta = delta_of(tiny())
+        delta = replace(delta, measured=delta.measured | {"peak_gpu_bytes": peak})
+        text = card_of(exported(tiny(), delta, "delta", tmp_path / str(peak)))
+        assert said in text and ("GPU memory" in text) == bool(said)
 
 
 def test_the_card_counts_own_prompts_that_looked_harmful(tiny, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from tiny_models import random_delta
 
@@ -41,3 +43,10 @@ def test_where_nothing_helps_that_is_said_instead(tiny):
 def test_a_model_that_is_hard_to_read_by_its_first_word_is_called_so(tiny):
     assert "hard to tell by their first word" in said(tiny, [BEFORE, AFTER], 0.5, UNSURE)[-1]
     assert "hard to tell" not in " ".join(said(tiny, [BEFORE, AFTER], 0.5))
+
+
+def test_what_was_taken_of_a_gpu_is_told_where_torch_counted_it(tiny):
+    delta = replace(random_delta(tiny()), measured={"peak_gpu_bytes": 2_340_000_000})
+    words = tuning_words(delta, [BEFORE, AFTER], 0.5, SURE, Limits())
+    assert "Tuning took up to 2.3 GB of the GPU's memory, the model included." in words
+    assert not any("GPU" in word for word in said(tiny, [BEFORE, AFTER], 0.5))
