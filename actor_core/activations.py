@@ -109,7 +109,7 @@ def read_reply_tokens(
 
     for done, _ in read(model, batches, layer + 1, recording):
         yield Progress("read", done, len(spoken))
-    others = torch.cat(recorder.others or [torch.empty(0, recorder.writer.in_features)])
+    others = torch.cat(recorder.others or [torch.empty(0, model.shape.d_in)])
     require_finite(f"The states of layer {layer}", others)
     return others
 

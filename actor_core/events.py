@@ -137,6 +137,7 @@ class GuardPassed:
 Event = Ahead | Progress | LayerScored | Step | StrengthMeasured | Replied | Said | GuardPassed
 
 Result = TypeVar("Result")
+Told = TypeVar("Told", bound=Event)
 
 
 def finish(work: Generator[Event, None, Result]) -> Result:
@@ -148,7 +149,7 @@ def finish(work: Generator[Event, None, Result]) -> Result:
             return end.value
 
 
-def retold(work: Generator[Event, None, Result], tell: Callable[[Event], Event]) -> Generator[Event, None, Result]:
+def retold(work: Generator[Told, None, Result], tell: Callable[[Told], Event]) -> Generator[Event, None, Result]:
     """``work`` and its result, with ``tell(event)`` in the place of each event."""
     with closing(work):
         while True:

@@ -86,11 +86,9 @@ def answer(
         if prefix is None:
             with changed():
                 prefix = read_prefix(model, batch)
-        before, told = len(replies), len(batch.rows) if first_logits is not None else 0
-        cache, logits = yield from retold(
-            prefill(model, batch, prefix, changed),
-            lambda read: Progress(stage, before + told * read.done // read.total, len(prompts)),
-        )
+        counted = len(batch.rows) if first_logits is not None else 0
+        reading = prefill(model, batch, prefix, changed)
+        cache, logits = yield from retold(reading, _as_rows(stage, len(replies), counted, len(prompts)))
         if first_logits is not None:
             first_logits.update(zip(batch.rows, logits.cpu(), strict=True))
             yield Progress(stage, len(replies), len(prompts))
@@ -119,6 +117,11 @@ def answer(
             replies.update(newest)
             yield Replied(len(replies), len(prompts), tuple(newest.values()))
     return [replies[row] for row in range(len(prompts))]
+
+
+def _as_rows(stage: str, done: int, rows: int, total: int) -> Callable[[Progress], Progress]:
+    """Tells how far a reading of ``rows`` prompts has come, ``done`` of ``total`` being done before it."""
+    return lambda read: Progress(stage, done + rows * read.done // read.total, total)
 
 
 @torch.inference_mode()
@@ -171,20 +174,20 @@ def _ended(model: LoadedModel, generated: Tensor) -> Tensor:
 def first_asked(
     model: LoadedModel, prompts: Sequence[str], max_new_tokens: int, *, stage: str
 ) -> Generator[Event, None, tuple[list[Reply], Tensor]]:
-    """The untouched model's replies to ``prompts``, and the logits of their first tokens, [n, vocabulary] on the CPU.
+    """The untouched model's replies to ``prompts``, and the logits of their first tokens, [n, vocabulary].
 
-    Reading and answering are counted one after the other.
+    The latter in fp32 on the CPU. Reading and answering are counted one after the other.
     """
     logits: dict[int, Tensor] = {}
     replies = yield from answer(model, prompts, max_new_tokens=max_new_tokens, stage=stage, first_logits=logits)
-    return replies, torch.stack([logits[row] for row in range(len(prompts))])
+    return replies, torch.stack([logits[row].float() for row in range(len(prompts))])
 
 
 def reply_of(model: LoadedModel, prompt: str, tokens: Sequence[int]) -> Reply:
     """What the generated ``tokens`` say, up to the end token, and its verdict; truncated where there is none."""
     ends = set(_end_tokens(model))
     length = next((n for n, token in enumerate(tokens) if token in ends), len(tokens))
-    text = str(model.tokenizer.decode(tokens[:length], skip_special_tokens=True)).strip()
+    text = str(model.tokenizer.decode(list(tokens[:length]), skip_special_tokens=True)).strip()
     truncated = length == len(tokens)
     verdict = judge(prompt, text, truncated=truncated)
     return Reply(prompt, text, verdict, truncated, tuple(tokens[: length + 1]))

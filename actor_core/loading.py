@@ -62,6 +62,8 @@ def load_model(
     if memory is not None and precision == "auto":  # 4 bits, its other answer to too little memory, are none here
         machine = replace(machine, memory_free=sys.maxsize, gpu_free=sys.maxsize)
     chosen, reason = _precision(precision, place, machine, bytes_of_weights(source.folder))
+    if place == "cuda":  # beside a model in fewer bits, products in fp32 may be made of fewer too (TF32)
+        torch.set_float32_matmul_precision("highest" if chosen == "fp32" else "high")
     too_large = (
         f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
         "Choose 4 bits (nf4) under 'How to load it', or a smaller model."

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from actor_core.events import Event, Progress
+from actor_core.events import Progress
 from actor_core.model import TOKENS_AT_ONCE, Batch, LoadedModel
 
 __all__ = ["copied", "prefill", "read_prefix"]
@@ -37,7 +37,7 @@ def read_prefix(model: LoadedModel, batch: Batch) -> DynamicCache:
 
 def prefill(
     model: LoadedModel, batch: Batch, prefix: DynamicCache, changed: Callable[[], AbstractContextManager[Any]]
-) -> Generator[Event, None, tuple[DynamicCache, Tensor]]:
+) -> Generator[Progress, None, tuple[DynamicCache, Tensor]]:
     """Keys and values of ``batch`` in a cache of its own, and the logits of what comes next, [batch, vocabulary].
 
     ``prefix`` holds those of what all rows begin with. Each pass is within ``changed()``, and after each it is told how
@@ -90,13 +90,13 @@ def _add_rows(cache: DynamicCache, prefix: DynamicCache, more: int, *, first: bo
     if first:
         cache.batch_repeat_interleave(more)
         return
+    shared = prefix.get_seq_length()
     for layer, start in zip(cache.layers, prefix.layers, strict=True):
         for name in ("keys", "values"):
             there = getattr(layer, name)
             added = there.new_zeros(more, *there.shape[1:])
-            if start.get_seq_length():
-                of_prefix = getattr(start, name)
-                added[:, :, : of_prefix.shape[2]] = of_prefix
+            if shared:
+                added[:, :, :shared] = getattr(start, name)
             setattr(layer, name, torch.cat([there, added]))
 
 

@@ -128,7 +128,7 @@ class ReadingStore:
     def ask(
         self, model: LoadedModel, prompts: Sequence[str], tokens: int, *, stage: str
     ) -> Generator[Event, None, tuple[list[Reply], Tensor]]:
-        """Replies of up to ``tokens`` tokens to ``prompts`` of a set, and logits of their first tokens [n, vocabulary]."""
+        """`first_asked` of ``prompts`` of a set: replies of up to ``tokens`` tokens, and logits [n, vocabulary]."""
 
         def asked() -> Generator[Event, None, dict[str, Tensor]]:
             replies, logits = yield from first_asked(model, prompts, tokens, stage=stage)

@@ -549,7 +549,8 @@ def test_the_card_has_front_matter_figures_and_no_prompt_texts(tiny, tmp_path):
 
 
 def test_the_card_says_what_tuning_took_of_a_gpu_and_nothing_that_is_no_number(tiny, tmp_path):
-    for peak, said in ((2_340_000_000, "| GPU memory while it was tuned, at most | 2.3 GB |"), ("much", ""), (None, "")):
+    line = "| GPU memory while it was tuned, at most | 2.3 GB |"
+    for peak, said in ((2_340_000_000, line), ("much", ""), (None, "")):
         delta = delta_of(tiny())
         delta = replace(delta, measured=delta.measured | {"peak_gpu_bytes": peak})
         text = card_of(exported(tiny(), delta, "delta", tmp_path / str(peak)))

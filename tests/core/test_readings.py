@@ -97,8 +97,9 @@ def test_the_oldest_files_make_room(tiny, tmp_path):
     assert rows_of(store, tiny(), prompts=OF_THE_SET, tokens=10 + n)[1] == 0
 
 
-def test_replies_to_the_sets_prompts_are_asked_for_once_and_are_the_same(tiny, tmp_path):
-    model, store = tiny(), ReadingStore.of(tmp_path)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_replies_to_the_sets_prompts_are_asked_for_once_and_are_the_same(tiny, tmp_path, precision):
+    model, store = tiny("qwen2", precision), ReadingStore.of(tmp_path)
     assert not store.has_asked(model, PROMPTS, 6)
     first, logits = finish(store.ask(model, PROMPTS, 6, stage="asked"))
     assert store.has_asked(model, PROMPTS, 6) and not store.has_asked(model, PROMPTS, 7)
