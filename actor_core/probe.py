@@ -7,7 +7,7 @@ tokens is left out: the solve holds them where they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
@@ -16,12 +16,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from actor_core.activations import LayerReading, Recorder
 from actor_core.delta import LayerDelta
 from actor_core.events import Event, Progress
 from actor_core.model import Batch, LoadedModel
 from actor_core.passages import Around, Passage, bare, begin, logits_of, read, rows_of, sweep
+from actor_core.readings import NOTHING_KEPT, ReadingStore
 from actor_core.refusal_odds import RefusalOdds
 
 __all__ = ["Probe", "prepare_probe"]
@@ -29,6 +31,7 @@ __all__ = ["Probe", "prepare_probe"]
 # Of a batch. Beyond the last token nothing is computed, so that a processor would spend most of the time of a small
 # batch on fetching the weights.
 TOKENS, ROWS = 2048, 96
+KEPT = ("keys", "values")
 
 
 @dataclass(frozen=True)
@@ -111,23 +114,73 @@ def _mover(shift: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], T
 
 
 def prepare_probe(
-    model: LoadedModel, prompts: Sequence[str], odds: RefusalOdds, layer: int
+    model: LoadedModel,
+    prompts: Sequence[str],
+    odds: RefusalOdds,
+    layer: int,
+    store: ReadingStore = NOTHING_KEPT,
 ) -> Generator[Event, None, Probe]:
-    """Reads each of ``prompts`` once, the last token up to ``layer``.
+    """Reads each of ``prompts`` once, the last token up to ``layer``; those of a set once for a model and layer.
 
-    Keys and values of the others are kept on the model's device.
+    Keys and values of the others are kept on the model's device. A ``store`` with a folder keeps what is read there:
+    give it none where a prompt is a person's own.
     """
     batches = tuple(model.batches(prompts, max_tokens=TOKENS, max_rows=ROWS, share_prefix=True))
+
+    def states() -> Generator[Event, None, dict[str, Tensor]]:
+        return (yield from _read_states(model, batches, layer))
+
+    found = yield from store.read_held_out(model, prompts, layer, states, stage="strength")
+    passages = [_before_layer(model, batch, place, layer, found) for place, batch in enumerate(batches)]
+    return Probe(model, odds, layer, batches, tuple(passages))
+
+
+def _read_states(
+    model: LoadedModel, batches: Sequence[Batch], layer: int
+) -> Generator[Event, None, dict[str, Tensor]]:
+    """For each of ``batches``, by its place: "entering", with what its last token enters ``layer`` [batch, 1, d_model];
+    from that layer on "keys" and "values" of the tokens before it, [batch, heads, tokens, d_head], and once for all
+    those of what they begin with."""
+    total = sum(len(batch.rows) for batch in batches)
     kept: dict[int, Passage] = {}
     for done, arrived in read(model, batches, model.n_layers, end=-1, keeps=True):
         kept |= arrived
-        yield Progress("strength", done, len(prompts))
+        yield Progress("strength", done, total)
 
     def last_token(place: int) -> Passage:
         return begin(model, batches[place], slice(-1, None), lent=kept[place].cache)
 
-    passages: dict[int, Passage] = {}
+    found: dict[str, Tensor] = {}
     for _, arrived in sweep(model, rows_of(batches), last_token, range(layer)):
-        passages |= arrived
-        yield Progress("strength", len(prompts), len(prompts))
-    return Probe(model, odds, layer, batches, tuple(passages[place] for place in range(len(batches))))
+        found |= {f"{place}.entering": passage.hidden for place, passage in arrived.items()}
+        yield Progress("strength", total, total)
+    for place, passage in kept.items():
+        assert passage.cache is not None
+        for n in range(layer, model.n_layers):
+            for name in KEPT:
+                there = getattr(passage.cache.layers[n], name)
+                found[f"{place}.{n}.{name}"] = there[:, :, batches[place].prefix :]
+                found.setdefault(f"prefix.{n}.{name}", there[:1, :, : batches[place].prefix].clone())
+    return found
+
+
+def _before_layer(
+    model: LoadedModel, batch: Batch, place: int, layer: int, states: Mapping[str, Tensor]
+) -> Passage:
+    """The last tokens of ``batch`` as they enter ``layer``, from what `_read_states` gave."""
+    rows, columns = len(batch.rows), batch.input_ids.shape[1] - 1
+    cache = DynamicCache(config=model.model.config)
+    for n in range(model.n_layers):
+        keys, values = (
+            torch.cat([states[f"prefix.{seen}.{name}"].expand(rows, -1, -1, -1), states[f"{place}.{seen}.{name}"]], 2)
+            for seen in [max(n, layer)]
+            for name in KEPT
+        )
+        if n < layer:  # of these only the number is looked at
+            keys = values = keys.new_zeros(*keys.shape[:2], columns, 1)
+        cache.update(keys.to(model.device), values.to(model.device), n)
+        if hasattr(cache.layers[n], "cumulative_length"):  # a sliding window holds the last of them
+            setattr(cache.layers[n], "cumulative_length", columns)  # noqa: B010 - no attribute mypy knows
+    passage = begin(model, batch, slice(-1, None), lent=cache)
+    passage.hidden = states[f"{place}.entering"].to(model.device)
+    return passage

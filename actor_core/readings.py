@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +33,16 @@ __all__ = ["NOTHING_KEPT", "ReadingStore"]
 
 FORMAT = "second-take.reading.2"
 # Of a model with d_in 4,864, in bf16 and with 5,000 prompts, the largest file has 60 MB. A tuning and what harmfulness
-# is read from make five for each model.
-KEPT_FILES = 20
+# is read from make six for each model.
+KEPT_FILES, KEPT_BYTES = 24, 2_000_000_000
 TENSORS = ("outputs", "inputs", "gains", "others")
 NARROW = ("outputs", "inputs", "logits")
 
 
 @dataclass(frozen=True)
 class ReadingStore:
-    """``folder`` is made when it is first needed, and the `KEPT_FILES` that were used last stay in it.
+    """``folder`` is made when it is first needed, and the files that were used last stay in it, `KEPT_FILES` at
+    most and of `KEPT_BYTES` in all.
 
     Without a folder nothing is kept.
     """
@@ -163,6 +164,30 @@ class ReadingStore:
         kept = yield from self._kept(key, ("inputs",), read, model.model.dtype, "read", len(of_the_set))
         return torch.cat([kept["inputs"], (yield from read_reply_tokens(model, own, layer))])
 
+    def read_held_out(
+        self,
+        model: LoadedModel,
+        prompts: Sequence[str],
+        layer: int,
+        read: Callable[[], Generator[Event, None, dict[str, Tensor]]],
+        *,
+        stage: str,
+    ) -> Generator[Event, None, dict[str, Tensor]]:
+        """What ``read`` gives of a set's held-out ``prompts`` from ``layer`` on, in its own types; see `probe`."""
+        path = self._path(_key(model, prompts, "held out", layer))
+        kept = _opened(path) if path else None
+        if kept is not None:
+            yield Progress(stage, len(prompts), len(prompts), "read before")
+            return kept
+        tensors = yield from read()
+        if path:
+            _write(path, tensors)
+        return tensors
+
+    def has_held_out(self, model: LoadedModel, prompts: Sequence[str], layer: int) -> bool:
+        """Whether `read_held_out` takes no time for ``prompts``."""
+        return self._is_kept(_key(model, prompts, "held out", layer))
+
     def _of_the_set(
         self, model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int
     ) -> Generator[Event, None, LayerReading]:
@@ -186,10 +211,10 @@ class ReadingStore:
     ) -> Generator[Event, None, dict[str, Tensor]]:
         """The tensors ``names`` of ``count`` prompts under ``key``, in fp32: kept ones, else what ``read`` gives."""
         path = self._path(key)
-        kept = _opened(path, names) if path else None
-        if kept is not None:
+        kept = _opened(path) if path else None
+        if kept is not None and set(names) <= set(kept):
             yield Progress(stage, count, count, "read before")
-            return kept
+            return {name: kept[name].float() for name in names}
         tensors = yield from read()
         if path:
             _keep(path, tensors, dtype)
@@ -203,22 +228,34 @@ def _keep(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
     """States have passed through ``dtype``, so writing them in it loses nothing; means and weighted ones stay in
     fp32."""
     narrow = {name: tensor.to(dtype) for name, tensor in tensors.items() if name in NARROW}
-    tensors = tensors | {name: t.contiguous() for name, t in narrow.items() if torch.equal(t.float(), tensors[name])}
+    _write(path, tensors | {name: t for name, t in narrow.items() if torch.equal(t.float(), tensors[name])})
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with contextlib.suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
         put_file(path, lambda place: save_file(tensors, place, metadata={"format": FORMAT}), for_owner=True)
-        by_age = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
-        for old in by_age[:-KEPT_FILES]:
-            old.unlink()
+        _make_room(path)
 
 
-def _opened(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None:
+def _make_room(newest: Path) -> None:
+    """Leaves of the files beside ``newest`` those that were used last."""
+    by_age = sorted(newest.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime, reverse=True)
+    size = 0
+    for number, file in enumerate(by_age):
+        size += file.stat().st_size
+        if file != newest and (number >= KEPT_FILES or size > KEPT_BYTES):
+            file.unlink()
+
+
+def _opened(path: Path) -> dict[str, Tensor] | None:
     try:
         tensors = load_file(path)
         os.utime(path)
     except (OSError, SafetensorError):
         return None
-    return {name: tensors[name].float() for name in names} if set(names) <= set(tensors) else None
+    return dict(tensors)
 
 
 def _spoken(replies: Sequence[Reply]) -> list[str]:

@@ -136,7 +136,7 @@ def tune(
     held_out = _HeldOut.drawn_from(prompts.held_out, settings)
     looked_at = STRENGTHS if settings.targets or settings.method == "published" else STRENGTHS + SHIFTS
     looks = 1 + sum(each != 0 for each in looked_at)  # without a change they are looked at once
-    work = WorkOfTuning(model, prompts, rows, settings, store, len(held_out.prompts), looks)
+    work = WorkOfTuning(model, prompts, rows, settings, store, held_out.prompts, looks)
     yield work.from_the_start(candidates)
     count_peak(model.device)
     calibration = yield from calibrate(model, prompts, settings, store)
@@ -149,7 +149,7 @@ def tune(
     else:
         learnt = yield from _solve(model, choice, calibration, prompts, rows, settings, store)
     give_back(cycles=False)
-    probe = yield from prepare_probe(model, held_out.prompts, calibration.odds, choice.layer)
+    probe = yield from prepare_probe(model, held_out.prompts, calibration.odds, choice.layer, store)
     if isinstance(learnt, LayerDelta):
         delta = learnt
     else:

@@ -39,7 +39,7 @@ class WorkOfTuning:
     rows: TrainingRows
     settings: TuneSettings
     store: ReadingStore
-    held_out: int
+    held_out: Sequence[str]
     looks: int
 
     def from_the_start(self, candidates: Sequence[int]) -> Ahead:
@@ -64,8 +64,10 @@ class WorkOfTuning:
 
     def after_choice(self, layer: int, calibration: Calibration | None = None) -> Ahead:
         """What follows once ``layer`` is chosen; of ``calibration``, where it is known, how long the replies are."""
-        measured = self._read(self._some_held_out(), self.model.n_layers) * self.held_out / SAMPLED
-        one_look = self.held_out * sum(map(_weights, self.model.layers[layer:])) + self._heads(self.held_out)
+        kept = self.store.has_held_out(self.model, self.held_out, layer)
+        measured = 0.0 if kept else self._read(self.held_out, self.model.n_layers)
+        count = len(self.held_out)
+        one_look = count * sum(map(_weights, self.model.layers[layer:])) + self._heads(count)
         last = (Part("strength", "read", measured), Part("strength", "read", self.looks * one_look))
         learn = self._training(layer) if self.settings.method == "published" else self._solving(layer, calibration)
         return Ahead((*learn, *last))
@@ -113,10 +115,6 @@ class WorkOfTuning:
     def _kept(self, layer: int) -> bool:
         of_the_set, settings = self.prompts.of_the_set(), self.settings
         return self.store.has(self.model, of_the_set, layer, settings.other_tokens, settings.seed)
-
-    def _some_held_out(self) -> list[str]:
-        split = self.prompts.held_out
-        return _evenly([*split.pseudo_harmful, *split.harmful, *split.benign], SAMPLED)
 
     def _read(self, prompts: Sequence[str], layers: int, *, shared: bool = True) -> float:
         """Reading ``prompts`` through so many layers."""

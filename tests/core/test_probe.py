@@ -10,6 +10,7 @@ from tiny_models import CONFIGS, PROMPTS, hooks, loaded, logits, random_delta, s
 
 from actor_core.events import finish
 from actor_core.probe import prepare_probe
+from actor_core.readings import ReadingStore
 from actor_core.refusal_odds import RefusalOdds
 
 ODDS = RefusalOdds(torch.tensor([5, 9]), 0.0, 1.0)
@@ -107,3 +108,31 @@ def test_no_hook_is_left_on_the_model(tiny):
     probe.log_odds(random_delta(tiny()), 1.0)
     probe.shifted(torch.ones(64))
     assert hooks(tiny()) == hooked
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_what_was_read_before_gives_the_same_to_the_bit(tiny, kind, precision, tmp_path):
+    model, store = tiny(kind, precision), ReadingStore.of(tmp_path)
+    delta = random_delta(model)
+    shift = torch.ones(model.d_model)
+    wanted = finish(prepare_probe(model, MANY, ODDS, delta.layer))
+    assert not store.has_held_out(model, MANY, delta.layer)
+    for words in ([], ["read before"]):
+        events = []
+        probe = seen_through(prepare_probe(model, MANY, ODDS, delta.layer, store), events)
+        assert [event.note for event in events if event.note] == words
+        assert torch.equal(probe.untuned, wanted.untuned)
+        assert torch.equal(probe.log_odds(delta, 1.5), wanted.log_odds(delta, 1.5))
+        assert torch.equal(probe.shifted(shift), wanted.shifted(shift))
+        assert torch.equal(probe.reading().inputs, wanted.reading().inputs)
+        assert store.has_held_out(model, MANY, delta.layer)
+    assert not store.has_held_out(model, MANY, delta.layer - 1) and not store.has_held_out(model, MANY[1:], delta.layer)
+
+
+def seen_through(work, events: list):
+    while True:
+        try:
+            events.append(next(work))
+        except StopIteration as end:
+            return end.value

@@ -97,6 +97,20 @@ def test_the_oldest_files_make_room(tiny, tmp_path):
     assert rows_of(store, tiny(), prompts=OF_THE_SET, tokens=10 + n)[1] == 0
 
 
+def test_files_that_are_large_make_room_sooner(tiny, tmp_path, monkeypatch):
+    store = ReadingStore.of(tmp_path)
+    rows_of(store, tiny(), prompts=OF_THE_SET, tokens=10)
+    (file,) = store.folder.glob("*")
+    monkeypatch.setattr(readings, "KEPT_BYTES", 2.5 * file.stat().st_size)
+    for n in range(4):
+        rows_of(store, tiny(), prompts=OF_THE_SET, tokens=11 + n)
+    assert len(list(store.folder.glob("*"))) == 2
+    assert rows_of(store, tiny(), prompts=OF_THE_SET, tokens=11 + n)[1] == 0
+    monkeypatch.setattr(readings, "KEPT_BYTES", 1)
+    rows_of(store, tiny(), prompts=OF_THE_SET, tokens=20)
+    assert rows_of(store, tiny(), prompts=OF_THE_SET, tokens=20)[1] == 0  # the newest stays, however large
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_replies_to_the_sets_prompts_are_asked_for_once_and_are_the_same(tiny, tmp_path, precision):
     model, store = tiny("qwen2", precision), ReadingStore.of(tmp_path)

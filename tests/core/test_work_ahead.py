@@ -75,6 +75,8 @@ def test_what_was_read_before_does_not_lie_ahead_again(refusing, counted, tmp_pa
     done, (_, first) = done_by_stage(refusing, counted, SETTINGS, store)
     done_again, (_, again) = done_by_stage(refusing, counted, SETTINGS, store)
     assert done_again["read"] < 0.8 * done["read"]
+    assert done_again["strength"] < 0.8 * done["strength"]
+    assert again["strength", "read"] == pytest.approx(done_again["strength"], rel=0.25)
     assert done_again["calibrate"] < 0.5 * done["calibrate"] and done_again["layers"] == 0 < done["layers"]
     assert again["read", "read"] == pytest.approx(done_again["read"], rel=0.25)
     assert first["read", "read"] == pytest.approx(done["read"], rel=0.25)
