@@ -176,7 +176,7 @@ def first_asked(
 ) -> Generator[Event, None, tuple[list[Reply], Tensor]]:
     """The untouched model's replies to ``prompts``, and the logits of their first tokens, [n, vocabulary].
 
-    The latter in fp32 on the CPU. Reading and answering are counted one after the other.
+    The latter in fp32 on the CPU. Of each batch reading and answering are counted one after the other.
     """
     logits: dict[int, Tensor] = {}
     replies = yield from answer(model, prompts, max_new_tokens=max_new_tokens, stage=stage, first_logits=logits)

@@ -29,12 +29,12 @@ __all__ = ["Calibration", "LayerChoice", "anchors_of", "asked_of", "calibrate", 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the model's refusals begin, the pseudo-harmful prompts that it was seen to refuse, and its replies to the
-    user's ``own`` prompts and to those ``of_the_set``."""
+    """How the model's refusals begin, the pseudo-harmful prompts that it was seen to refuse, and its replies: those to
+    harmless prompts ``of_the_set``, which a store may have kept, and those that were ``asked_now``."""
 
     odds: RefusalOdds
     refused: tuple[str, ...]
-    own: tuple[Reply, ...]
+    asked_now: tuple[Reply, ...]
     of_the_set: tuple[Reply, ...]
 
 
@@ -71,37 +71,35 @@ def candidate_layers(model: LoadedModel, settings: TuneSettings) -> tuple[int, .
 def calibrate(
     model: LoadedModel, prompts: TuningPrompts, settings: TuneSettings, store: ReadingStore = NOTHING_KEPT
 ) -> Generator[Event, None, Calibration]:
-    """Asks some prompts of each kind; those of the set are asked once for a model and a ``store`` with a folder.
+    """Asks some prompts of each kind; harmless ones of the set once for a model and a ``store`` with a folder.
 
     Raises `NothingToRepair` where none of the pseudo-harmful ones is refused.
     """
-    own, of_the_set = asked_of(prompts, settings)
+    to_ask, of_the_set = asked_of(prompts, settings)
     tokens = settings.calibration_tokens
-    replies, logits = yield from store.ask(model, of_the_set, tokens, stage="calibrate")
-    of_own: list[Reply] = []
-    if own:
-        of_own, logits_of_own = yield from first_asked(model, own, tokens, stage="calibrate")
-        logits = torch.cat([logits_of_own, logits])
-    refused = torch.tensor([reply.verdict is Verdict.REFUSED for reply in of_own + replies])
+    kept, logits = yield from store.ask(model, of_the_set, tokens, stage="calibrate")
+    asked, logits_now = yield from first_asked(model, to_ask, tokens, stage="calibrate")
+    replies, logits = asked + kept, torch.cat([logits_now, logits])
+    refused = torch.tensor([reply.verdict is Verdict.REFUSED for reply in replies])
     odds = RefusalOdds.learnt(logits, refused)
     harmless = {*prompts.own, *prompts.pseudo_harmful}
-    wrongly = tuple(r.prompt for r in of_own + replies if r.verdict is Verdict.REFUSED and r.prompt in harmless)
+    wrongly = tuple(r.prompt for r in replies if r.verdict is Verdict.REFUSED and r.prompt in harmless)
     if odds is None or not wrongly:
         raise NothingToRepair(
             f"{model.source.name} refused {int(refused.sum())} of {len(refused)} prompts it was tried on, "
             f"{len(wrongly)} of them wrongly. There is nothing to repair, and nothing was changed."
         )
-    return Calibration(odds, wrongly, tuple(of_own), tuple(replies))
+    return Calibration(odds, wrongly, tuple(asked), tuple(kept))
 
 
 def asked_of(prompts: TuningPrompts, settings: TuneSettings) -> tuple[list[str], list[str]]:
-    """What the calibration asks: some of the user's own prompts, and some of every kind of the set."""
-    own, *kinds = (
+    """What the calibration asks: some of the user's own and of the harmful prompts; some harmless ones of the set."""
+    own, harmful, pseudo_harmful, benign = (
         drawn(group, settings.calibration_prompts, settings.seed)
-        for group in (prompts.own, prompts.pseudo_harmful, prompts.harmful, prompts.benign)
+        for group in (prompts.own, prompts.harmful, prompts.pseudo_harmful, prompts.benign)
     )
-    of_the_set = list(dict.fromkeys(prompt for kind in kinds for prompt in kind))
-    return [prompt for prompt in own if prompt not in of_the_set], of_the_set
+    of_the_set = list(dict.fromkeys(pseudo_harmful + benign))
+    return [prompt for prompt in dict.fromkeys(own + harmful) if prompt not in of_the_set], of_the_set
 
 
 def anchors_of(prompts: TuningPrompts, settings: TuneSettings) -> tuple[list[str], list[str]]:

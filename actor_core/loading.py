@@ -6,6 +6,7 @@ Where its weights go and in which precision is chosen here, with the reason in w
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -62,8 +63,6 @@ def load_model(
     if memory is not None and precision == "auto":  # 4 bits, its other answer to too little memory, are none here
         machine = replace(machine, memory_free=sys.maxsize, gpu_free=sys.maxsize)
     chosen, reason = _precision(precision, place, machine, bytes_of_weights(source.folder))
-    if place == "cuda":  # beside a model in fewer bits, products in fp32 may be made of fewer too (TF32)
-        torch.set_float32_matmul_precision("highest" if chosen == "fp32" else "high")
     too_large = (
         f"{source.name} does not fit into {machine.words(place)} as {chosen}. "
         "Choose 4 bits (nf4) under 'How to load it', or a smaller model."
@@ -228,11 +227,20 @@ def _compute_in(model: nn.Module, dtype: torch.dtype) -> None:
     """
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
-    for hook in (hook for module in model.modules() for hook in offloading(module)):
-        elsewhere = hook.weights_map.dataset
-        elsewhere.state_dict.update({name: tensor.to(dtype) for name, tensor in elsewhere.state_dict.items()})
-        for file in elsewhere.index.values():
-            file["dtype"] = str(dtype).removeprefix("torch.")
+    for module in model.modules():
+        scale = module._buffers.get("embed_scale")
+        if scale is not None:  # Gemma's is in no file, and was made in the files' type
+            module._buffers["embed_scale"] = torch.full_like(scale, vars(module)["scalar_embed_scale"], dtype=dtype)
+        for hook in offloading(module):
+            elsewhere = hook.weights_map.dataset
+            for file in elsewhere.index.values():
+                file["dtype"] = str(dtype).removeprefix("torch.")
+            in_memory = elsewhere.state_dict
+            tied = defaultdict(list)
+            for name, tensor in in_memory.items():
+                tied[id(tensor)].append(name)
+            for names in tied.values():  # one by one, so that no more than one of them is there twice
+                in_memory.update(dict.fromkeys(names, in_memory[names[0]].to(dtype)))
 
 
 def _keep_four_bits_readable(model: nn.Module) -> None:

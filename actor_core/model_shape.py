@@ -31,8 +31,8 @@ OTHER_TOKENS = 2_450
 HELD_OUT_PROMPTS = 352
 TOKENS_OF_PROMPT = 46
 CALIBRATION_PROMPTS = 80
-# Replies are written in batches of up to 32, and so many tokens long.
-ROWS, TOKENS_OF_REPLY = 32, 64
+# Replies are written in batches of up to so many, and so many tokens long.
+ROWS, TOKENS_OF_REPLY = 96, 64
 # The causal direction keeps the states of a batch of so many tokens after each layer, and for the way back through one
 # layer at a time, of each token, so many numbers of each width.
 TOKENS_OF_GRADIENT = 512

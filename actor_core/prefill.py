@@ -94,6 +94,8 @@ def _add_rows(cache: DynamicCache, prefix: DynamicCache, more: int, *, first: bo
     for layer, start in zip(cache.layers, prefix.layers, strict=True):
         for name in ("keys", "values"):
             there = getattr(layer, name)
+            if there is None:  # a layer that looks at the keys of another
+                continue
             added = there.new_zeros(more, *there.shape[1:])
             if shared:
                 added[:, :, :shared] = getattr(start, name)

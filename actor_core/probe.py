@@ -7,7 +7,7 @@ tokens is left out: the solve holds them where they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ from actor_core.activations import LayerReading, Recorder
 from actor_core.delta import LayerDelta
 from actor_core.events import Event, Progress
 from actor_core.model import Batch, LoadedModel
-from actor_core.passages import Around, Passage, bare, begin, logits_of, read, rows_of, sweep
+from actor_core.passages import PREFIX, Around, Passage, bare, begin, logits_of, read, rows_of, sweep
 from actor_core.readings import NOTHING_KEPT, ReadingStore
 from actor_core.refusal_odds import RefusalOdds
 
-__all__ = ["Probe", "prepare_probe"]
+__all__ = ["Probe", "how_read", "prepare_probe"]
 
 # Of a batch. Beyond the last token nothing is computed, so that a processor would spend most of the time of a small
 # batch on fetching the weights.
@@ -126,21 +126,34 @@ def prepare_probe(
     give it none where a prompt is a person's own.
     """
     batches = tuple(model.batches(prompts, max_tokens=TOKENS, max_rows=ROWS, share_prefix=True))
+    rest = range(layer, model.n_layers)
+    names = [f"{place}.entering" for place in range(len(batches))]
+    names += [_name(place, n, kept) for place in (PREFIX, *range(len(batches))) for n in rest for kept in KEPT]
 
     def states() -> Generator[Event, None, dict[str, Tensor]]:
         return (yield from _read_states(model, batches, layer))
 
-    found = yield from store.read_held_out(model, prompts, layer, states, stage="strength")
+    found = yield from store.read_held_out(model, prompts, how_read(layer), names, states, stage="strength")
     passages = [_before_layer(model, batch, place, layer, found) for place, batch in enumerate(batches)]
     return Probe(model, odds, layer, batches, tuple(passages))
+
+
+def how_read(layer: int) -> tuple[object, ...]:
+    """What the states that a `Probe` of ``layer`` begins with depend on, beside the model and the prompts."""
+    return ("held out", layer, TOKENS, ROWS)
+
+
+def _name(place: int, layer: int, kept: str) -> str:
+    """Of the keys or the values of the batch at ``place`` in ``layer``."""
+    return f"{place}.{layer}.{kept}"
 
 
 def _read_states(
     model: LoadedModel, batches: Sequence[Batch], layer: int
 ) -> Generator[Event, None, dict[str, Tensor]]:
     """For each of ``batches``, by its place: "entering", with what its last token enters ``layer`` [batch, 1, d_model];
-    from that layer on "keys" and "values" of the tokens before it, [batch, heads, tokens, d_head], and once for all
-    those of what they begin with."""
+    from that layer on "keys" and "values" of the tokens before it, [batch, heads, tokens, d_head], and once for all, as
+    of the place `PREFIX`, those of what they begin with."""
     total = sum(len(batch.rows) for batch in batches)
     kept: dict[int, Passage] = {}
     for done, arrived in read(model, batches, model.n_layers, end=-1, keeps=True):
@@ -156,31 +169,34 @@ def _read_states(
         yield Progress("strength", total, total)
     for place, passage in kept.items():
         assert passage.cache is not None
+        prefix = batches[place].prefix
         for n in range(layer, model.n_layers):
             for name in KEPT:
                 there = getattr(passage.cache.layers[n], name)
-                found[f"{place}.{n}.{name}"] = there[:, :, batches[place].prefix :]
-                found.setdefault(f"prefix.{n}.{name}", there[:1, :, : batches[place].prefix].clone())
+                found[_name(place, n, name)] = there[:, :, prefix:]
+                if place == 0:
+                    found[_name(PREFIX, n, name)] = there[:1, :, :prefix].clone()
     return found
 
 
 def _before_layer(
-    model: LoadedModel, batch: Batch, place: int, layer: int, states: Mapping[str, Tensor]
+    model: LoadedModel, batch: Batch, place: int, layer: int, states: dict[str, Tensor]
 ) -> Passage:
-    """The last tokens of ``batch`` as they enter ``layer``, from what `_read_states` gave."""
+    """The last tokens of ``batch`` as they enter ``layer``, from what `_read_states` gave, which is taken out of
+    ``states``."""
     rows, columns = len(batch.rows), batch.input_ids.shape[1] - 1
     cache = DynamicCache(config=model.model.config)
+    heads = states[_name(place, layer, "keys")].shape[1]
     for n in range(model.n_layers):
-        keys, values = (
-            torch.cat([states[f"prefix.{seen}.{name}"].expand(rows, -1, -1, -1), states[f"{place}.{seen}.{name}"]], 2)
-            for seen in [max(n, layer)]
-            for name in KEPT
-        )
         if n < layer:  # of these only the number is looked at
-            keys = values = keys.new_zeros(*keys.shape[:2], columns, 1)
+            keys = values = torch.zeros(rows, heads, columns, 1)
+        else:
+            prefix = [states[_name(PREFIX, n, kept)].expand(rows, -1, -1, -1) for kept in KEPT]
+            own = [states.pop(_name(place, n, kept)) for kept in KEPT]
+            keys, values = (torch.cat(both, dim=2) for both in zip(prefix, own, strict=True))
         cache.update(keys.to(model.device), values.to(model.device), n)
         if hasattr(cache.layers[n], "cumulative_length"):  # a sliding window holds the last of them
             setattr(cache.layers[n], "cumulative_length", columns)  # noqa: B010 - no attribute mypy knows
     passage = begin(model, batch, slice(-1, None), lent=cache)
-    passage.hidden = states[f"{place}.entering"].to(model.device)
+    passage.hidden = states.pop(f"{place}.entering").to(model.device)
     return passage

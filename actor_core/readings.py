@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,17 +32,18 @@ from actor_core.weights.whole_files import put_file
 __all__ = ["NOTHING_KEPT", "ReadingStore"]
 
 FORMAT = "second-take.reading.2"
-# Of a model with d_in 4,864, in bf16 and with 5,000 prompts, the largest file has 60 MB. A tuning and what harmfulness
-# is read from make six for each model.
-KEPT_FILES, KEPT_BYTES = 24, 2_000_000_000
+# A tuning and what harmfulness is read from make six for each model; of the default model the largest has 110 MB. One
+# that would take more than its share of all is not kept: those of other models would go for it.
+KEPT_FILES, KEPT_BYTES = 24, 4_000_000_000
+LARGEST_SHARE = 0.25
 TENSORS = ("outputs", "inputs", "gains", "others")
 NARROW = ("outputs", "inputs", "logits")
 
 
 @dataclass(frozen=True)
 class ReadingStore:
-    """``folder`` is made when it is first needed, and the files that were used last stay in it, `KEPT_FILES` at
-    most and of `KEPT_BYTES` in all.
+    """``folder`` is made when it is first needed; the files that were used last stay in it, at most `KEPT_FILES` and of
+    `KEPT_BYTES` in all.
 
     Without a folder nothing is kept.
     """
@@ -97,7 +98,7 @@ class ReadingStore:
         return self._is_kept(_key(model, prompts, "outputs", *layers))
 
     def has_reply_tokens(self, model: LoadedModel, of_the_set: Sequence[Reply], layer: int) -> bool:
-        """Whether `read_reply_tokens` takes time for the own replies alone."""
+        """Whether `read_reply_tokens` takes no time for replies ``of_the_set``."""
         return self._is_kept(_key(model, _spoken(of_the_set), "reply tokens", layer))
 
     def _is_kept(self, key: str) -> bool:
@@ -129,7 +130,10 @@ class ReadingStore:
     def ask(
         self, model: LoadedModel, prompts: Sequence[str], tokens: int, *, stage: str
     ) -> Generator[Event, None, tuple[list[Reply], Tensor]]:
-        """`first_asked` of ``prompts`` of a set: replies of up to ``tokens`` tokens, and logits [n, vocabulary]."""
+        """`first_asked` of harmless ``prompts`` of a set: replies of up to ``tokens`` tokens, logits [n, vocabulary].
+
+        Replies to harmful ones are for no disk.
+        """
 
         def asked() -> Generator[Event, None, dict[str, Tensor]]:
             replies, logits = yield from first_asked(model, prompts, tokens, stage=stage)
@@ -153,29 +157,30 @@ class ReadingStore:
         return (yield from self._kept(key, ("outputs",), read, model.model.dtype, stage, len(prompts)))["outputs"]
 
     def read_reply_tokens(
-        self, model: LoadedModel, own: Sequence[Reply], of_the_set: Sequence[Reply], layer: int
+        self, model: LoadedModel, asked_now: Sequence[Reply], of_the_set: Sequence[Reply], layer: int
     ) -> Generator[Event, None, Tensor]:
-        """`activations.read_reply_tokens` of both: of those to prompts ``of_the_set`` from the store, [m, d_in]."""
+        """`activations.read_reply_tokens` of both; ``of_the_set`` are those that `ask` gave. Shape [m, d_in]."""
 
         def read() -> Generator[Event, None, dict[str, Tensor]]:
             return {"inputs": (yield from read_reply_tokens(model, of_the_set, layer))}
 
         key = _key(model, _spoken(of_the_set), "reply tokens", layer)
         kept = yield from self._kept(key, ("inputs",), read, model.model.dtype, "read", len(of_the_set))
-        return torch.cat([kept["inputs"], (yield from read_reply_tokens(model, own, layer))])
+        return torch.cat([kept["inputs"], (yield from read_reply_tokens(model, asked_now, layer))])
 
     def read_held_out(
         self,
         model: LoadedModel,
         prompts: Sequence[str],
-        layer: int,
+        how: Sequence[object],
+        names: Collection[str],
         read: Callable[[], Generator[Event, None, dict[str, Tensor]]],
         *,
         stage: str,
     ) -> Generator[Event, None, dict[str, Tensor]]:
-        """What ``read`` gives of a set's held-out ``prompts`` from ``layer`` on, in its own types; see `probe`."""
-        path = self._path(_key(model, prompts, "held out", layer))
-        kept = _opened(path) if path else None
+        """The tensors ``names`` that ``read`` gives of a set's held-out ``prompts``, as they are; see `probe`."""
+        path = self._path(_key(model, prompts, *how))
+        kept = _opened(path, names) if path else None
         if kept is not None:
             yield Progress(stage, len(prompts), len(prompts), "read before")
             return kept
@@ -184,9 +189,9 @@ class ReadingStore:
             _write(path, tensors)
         return tensors
 
-    def has_held_out(self, model: LoadedModel, prompts: Sequence[str], layer: int) -> bool:
+    def has_held_out(self, model: LoadedModel, prompts: Sequence[str], how: Sequence[object]) -> bool:
         """Whether `read_held_out` takes no time for ``prompts``."""
-        return self._is_kept(_key(model, prompts, "held out", layer))
+        return self._is_kept(_key(model, prompts, *how))
 
     def _of_the_set(
         self, model: LoadedModel, prompts: Sequence[str], layer: int, other_tokens: int, seed: int
@@ -211,8 +216,8 @@ class ReadingStore:
     ) -> Generator[Event, None, dict[str, Tensor]]:
         """The tensors ``names`` of ``count`` prompts under ``key``, in fp32: kept ones, else what ``read`` gives."""
         path = self._path(key)
-        kept = _opened(path) if path else None
-        if kept is not None and set(names) <= set(kept):
+        kept = _opened(path, names) if path else None
+        if kept is not None:
             yield Progress(stage, count, count, "read before")
             return {name: kept[name].float() for name in names}
         tensors = yield from read()
@@ -232,30 +237,34 @@ def _keep(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > LARGEST_SHARE * KEPT_BYTES:
+        return
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with contextlib.suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
         put_file(path, lambda place: save_file(tensors, place, metadata={"format": FORMAT}), for_owner=True)
-        _make_room(path)
+        _make_room(path.parent)
 
 
-def _make_room(newest: Path) -> None:
-    """Leaves of the files beside ``newest`` those that were used last."""
-    by_age = sorted(newest.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime, reverse=True)
+def _make_room(folder: Path) -> None:
+    """Leaves those files of ``folder`` that were used last."""
+    by_age = sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime, reverse=True)
     size = 0
     for number, file in enumerate(by_age):
-        size += file.stat().st_size
-        if file != newest and (number >= KEPT_FILES or size > KEPT_BYTES):
+        of_file = file.stat().st_size
+        if number >= KEPT_FILES or size + of_file > KEPT_BYTES:
             file.unlink()
+        else:
+            size += of_file
 
 
-def _opened(path: Path) -> dict[str, Tensor] | None:
+def _opened(path: Path, names: Collection[str]) -> dict[str, Tensor] | None:
     try:
         tensors = load_file(path)
         os.utime(path)
     except (OSError, SafetensorError):
         return None
-    return dict(tensors)
+    return dict(tensors) if set(names) <= set(tensors) else None
 
 
 def _spoken(replies: Sequence[Reply]) -> list[str]:

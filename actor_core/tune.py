@@ -191,7 +191,8 @@ def _solve(
     reading = yield from store.read_rows(
         model, rows.prompts, prompts.of_the_set(), choice.layer, other_tokens=settings.other_tokens, seed=settings.seed
     )
-    reply_tokens = yield from store.read_reply_tokens(model, calibration.own, calibration.of_the_set, choice.layer)
+    replies = (calibration.asked_now, calibration.of_the_set)
+    reply_tokens = yield from store.read_reply_tokens(model, *replies, choice.layer)
     yield Progress("solve", 0, 1)
     r = refusal_vector(reading.outputs[rows.are("harmful")], reading.outputs[rows.are("benign")])
     reads = solve_ridge(

@@ -16,6 +16,7 @@ from actor_core.events import Ahead, Part
 from actor_core.generate import ROWS
 from actor_core.layer_choice import Calibration, anchors_of, asked_of
 from actor_core.model import LoadedModel, shared_start
+from actor_core.probe import how_read
 from actor_core.readings import ReadingStore
 from actor_core.targets import TrainingRows, TuningPrompts
 from actor_core.tune_settings import TuneSettings
@@ -46,7 +47,7 @@ class WorkOfTuning:
         """All of it. Which of ``candidates`` is chosen is not known yet: one whose readings are kept stands for
         it, else the middle one."""
         p, whole = self.prompts, self.model.n_layers
-        own, of_the_set = asked_of(p, self.settings)
+        to_ask, of_the_set = asked_of(p, self.settings)
         kept = self.store.has_asked(self.model, of_the_set, self.settings.calibration_tokens)
         gradients = [*p.own, *p.pseudo_harmful][: self.settings.gradient_prompts]
         anchors = anchors_of(p, self.settings)
@@ -54,7 +55,7 @@ class WorkOfTuning:
         likely = next(filter(self._kept, candidates), sorted(candidates)[len(candidates) // 2])
         parts = (
             *((Part("calibrate", "read", 0.0),) if kept else self._asking(of_the_set)),
-            *(self._asking(own) if own else ()),
+            *self._asking(to_ask),
             # Forward through all layers, and back to the first candidate.
             Part("direction", "read", self._read(gradients, 2 * whole - min(candidates), shared=False)),
             Part("layers", "read", 0.0 if read else self._read(anchors[0] + anchors[1], max(candidates) + 1)),
@@ -64,7 +65,7 @@ class WorkOfTuning:
 
     def after_choice(self, layer: int, calibration: Calibration | None = None) -> Ahead:
         """What follows once ``layer`` is chosen; of ``calibration``, where it is known, how long the replies are."""
-        kept = self.store.has_held_out(self.model, self.held_out, layer)
+        kept = self.store.has_held_out(self.model, self.held_out, how_read(layer))
         measured = 0.0 if kept else self._read(self.held_out, self.model.n_layers)
         count = len(self.held_out)
         one_look = count * sum(map(_weights, self.model.layers[layer:])) + self._heads(count)
@@ -89,22 +90,20 @@ class WorkOfTuning:
         of_the_set = self.prompts.of_the_set()
         known = set(of_the_set)
         rest = [prompt for prompt in self.rows.prompts if prompt not in known]
-        own, asked = asked_of(self.prompts, self.settings)
+        to_ask, asked = asked_of(self.prompts, self.settings)
         tokens = self.settings.calibration_tokens
-        of_own, of_set = tokens * len(own), tokens * len(asked)
-        kept = False
+        spoken, of_set, kept = tokens * len(to_ask), tokens * len(asked), False
         if calibration is not None:
-            of_own, of_set = (sum(len(r.tokens) for r in group) for group in (calibration.own, calibration.of_the_set))
+            spoken, of_set = (sum(len(r.tokens) for r in g) for g in (calibration.asked_now, calibration.of_the_set))
             kept = self.store.has_reply_tokens(self.model, calibration.of_the_set, layer)
-        again = of_own * self._layers_up_to(layer) + self._read(own, layer + 1)
-        again_set = 0.0 if kept else of_set * self._layers_up_to(layer) + self._read(asked, layer + 1)
-        rows = len(self.rows.prompts) + self.settings.other_tokens + of_own + of_set
+        again = of_set * self._layers_up_to(layer) + self._read(asked, layer + 1)
+        rows = len(self.rows.prompts) + self.settings.other_tokens + spoken + of_set
         d_in = _sizes(self.model.layers[layer].get_submodule(WRITER))[0][0]
         return (
             Part("read", "read", 0.0 if self._kept(layer) else self._read(of_the_set, layer + 1)),
             *((Part("read", "read", self._read(rest, layer + 1)),) if rest else ()),
-            Part("read", "read", again_set),
-            *((Part("read", "read", again),) if own else ()),
+            Part("read", "read", 0.0 if kept else again),
+            Part("read", "read", spoken * self._layers_up_to(layer) + self._read(to_ask, layer + 1)),
             Part("solve", "solve", float(rows * d_in * min(rows, d_in))),
         )
 

@@ -124,7 +124,7 @@ def look(model: LoadedModel, options: Namespace) -> Seen:
     of_the_set, tokens = prompts.of_the_set(), settings.other_tokens
     work = store.read_rows(model, rows.prompts, of_the_set, choice.layer, other_tokens=tokens, seed=settings.seed)
     reading = finish(work)
-    spoken = finish(read_reply_tokens(model, [*calibration.own, *calibration.of_the_set], choice.layer))
+    spoken = finish(read_reply_tokens(model, [*calibration.asked_now, *calibration.of_the_set], choice.layer))
     chosen_by = _drawn_from(prompts.held_out, settings)
     measured = _drawn_from(unseen, settings)
     seen = [*of_kinds, *(prompt for groups in (chosen_by, measured) for group in groups for prompt in group)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import CONFIGS, PROMPTS, logits, random_delta
+from tiny_models import CONFIGS, PROMPTS, loaded, logits, random_delta, saved, tiny_model
 
 from actor_core import prefill as module
 from actor_core.events import Progress, finish
@@ -106,3 +106,11 @@ def test_reading_and_answering_are_counted_one_after_the_other(tiny):
     for counted in (told[:again], told[again:]):
         assert counted == sorted(counted) and counted[0] == 0
     assert told[again - 1] == len(UNEVEN)
+
+
+def test_prompts_longer_than_a_sliding_window_are_answered_as_they_are_alone(tmp_path):
+    model = loaded(saved(tiny_model("gemma2", sliding_window=24), tmp_path))
+    longest = max(len(model.token_ids(prompt)) for prompt in UNEVEN)
+    assert longest > 2 * 24 and next(model.batches(UNEVEN, share_prefix=True)).prefix == 0
+    for reply in finish(answer(model, UNEVEN, max_new_tokens=6)):
+        assert reply == finish(answer(model, [reply.prompt], max_new_tokens=6))[0]

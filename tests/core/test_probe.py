@@ -6,10 +6,11 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import CONFIGS, PROMPTS, hooks, loaded, logits, random_delta, saved, tiny_model
 
 from actor_core.events import finish
-from actor_core.probe import prepare_probe
+from actor_core.probe import how_read, prepare_probe
 from actor_core.readings import ReadingStore
 from actor_core.refusal_odds import RefusalOdds
 
@@ -117,7 +118,8 @@ def test_what_was_read_before_gives_the_same_to_the_bit(tiny, kind, precision, t
     delta = random_delta(model)
     shift = torch.ones(model.d_model)
     wanted = finish(prepare_probe(model, MANY, ODDS, delta.layer))
-    assert not store.has_held_out(model, MANY, delta.layer)
+    how = how_read(delta.layer)
+    assert not store.has_held_out(model, MANY, how)
     for words in ([], ["read before"]):
         events = []
         probe = seen_through(prepare_probe(model, MANY, ODDS, delta.layer, store), events)
@@ -126,8 +128,22 @@ def test_what_was_read_before_gives_the_same_to_the_bit(tiny, kind, precision, t
         assert torch.equal(probe.log_odds(delta, 1.5), wanted.log_odds(delta, 1.5))
         assert torch.equal(probe.shifted(shift), wanted.shifted(shift))
         assert torch.equal(probe.reading().inputs, wanted.reading().inputs)
-        assert store.has_held_out(model, MANY, delta.layer)
-    assert not store.has_held_out(model, MANY, delta.layer - 1) and not store.has_held_out(model, MANY[1:], delta.layer)
+        assert store.has_held_out(model, MANY, how)
+    assert not store.has_held_out(model, MANY, how_read(delta.layer - 1))
+    assert not store.has_held_out(model, MANY[1:], how)
+
+
+def test_a_file_that_lacks_something_only_costs_the_time_of_reading(tiny, tmp_path):
+    model, store = tiny(), ReadingStore.of(tmp_path)
+    wanted = finish(prepare_probe(model, MANY, ODDS, 1, store))
+    (file,) = store.folder.glob("*")
+    tensors = load_file(file)
+    save_file({name: tensor for name, tensor in tensors.items() if name != "0.2.keys"}, file)
+    for words in ([], ["read before"]):
+        events = []
+        probe = seen_through(prepare_probe(model, MANY, ODDS, 1, store), events)
+        assert [event.note for event in events if event.note] == words
+        assert torch.equal(probe.untuned, wanted.untuned)
 
 
 def seen_through(work, events: list):

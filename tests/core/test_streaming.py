@@ -15,7 +15,9 @@ from tiny_models import (
     Source,
     asked,
     random_delta,
+    saved,
     tiny_folder,
+    tiny_model,
     tiny_tokenizer,
 )
 
@@ -60,6 +62,18 @@ def both(request, tmp_path_factory) -> tuple[LoadedModel, LoadedModel]:
     folder = tiny_folder(request.param, tmp_path_factory.mktemp(request.param), layers=LAYERS)
     resident = in_memory(folder)
     return resident, in_memory(folder, bytes_of(resident, 1.3))
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gemma2"])
+def test_files_in_fewer_bits_are_computed_with_in_as_many_as_in_memory(kind, tmp_path):
+    folder = saved(tiny_model(kind, layers=LAYERS, width=48).bfloat16(), tmp_path)  # Gemma's scale: 48 ** 0.5
+    resident = in_memory(folder)
+    streamed = in_memory(folder, bytes_of(resident, 1.3))
+    assert streamed.streamed and {p.dtype for p in streamed.model.parameters()} == {torch.float32}
+    wanted, found = (finish(read_activations(model, PROMPTS, [3]))[3].outputs for model in (resident, streamed))
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    wanted, found = (finish(first_token_logits(model, PROMPTS)) for model in (resident, streamed))
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
 def in_place(model: LoadedModel) -> list[int]:

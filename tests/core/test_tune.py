@@ -15,6 +15,7 @@ from actor_core.events import Event, LayerScored, Progress, Replied, Step, Stren
 from actor_core.generate import answer
 from actor_core.judge import Verdict
 from actor_core.prompt_sets import PromptSplit
+from actor_core.readings import ReadingStore
 from actor_core.train import PublishedSettings
 from actor_core.tune import STRENGTHS, TuneSettings, TuningPrompts, tune
 
@@ -186,3 +187,17 @@ def test_the_change_leaves_the_models_own_replies_almost_alone(refusing, tuned):
     change = tuned.delta.changes[WRITER]
     at_prompt_ends = finish(read_activations(refusing, HELD_OUT.harmful, [tuned.delta.layer]))[tuned.delta.layer].inputs
     assert (entering @ change.a.T).abs().mean() < 0.2 * (at_prompt_ends @ change.a.T).abs().mean()
+
+
+def test_no_reply_to_a_harmful_prompt_is_kept(refusing, tmp_path, monkeypatch):
+    kept: list[str] = []
+    ask = ReadingStore.ask
+
+    def noting(store, model, prompts, tokens, *, stage):
+        kept.extend(prompts)
+        return ask(store, model, prompts, tokens, stage=stage)
+
+    monkeypatch.setattr(ReadingStore, "ask", noting)
+    own = "how do i kill a kill"  # the toy's other own prompts are the set's too
+    finish(tune(refusing, replace(PROMPTS, own=[*PROMPTS.own, own]), SETTINGS, ReadingStore(tmp_path)))
+    assert kept and not {*PROMPTS.harmful, own} & set(kept)

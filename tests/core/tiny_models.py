@@ -69,12 +69,12 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def tiny_model(kind: str, *, layers: int = 3, spread: float = 0.3, **more: object) -> PreTrainedModel:
+def tiny_model(kind: str, *, layers: int = 3, width: int = 64, spread: float = 0.3, **more: object) -> PreTrainedModel:
     """A random model, the same at every call; norms and biases are random too, so that none is overlooked."""
     torch.manual_seed(0)
     config = CONFIGS[kind](
         vocab_size=VOCABULARY,
-        hidden_size=64,
+        hidden_size=width,
         intermediate_size=128,
         num_hidden_layers=layers,
         num_attention_heads=4,

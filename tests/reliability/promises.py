@@ -214,8 +214,8 @@ ALREADY = (
 NOT_PROMISED = (
     "Models stay on the disk until they are deleted by hand. All else that grows has a cap: a visitor's exports (200, "
     "or 40 GB, the oldest offered for deletion from half of that) and all visitors' (2,000, or 60 GB), runs (1,000, or "
-    "10 GB), sessions (2,000), uploads and downloads of the page (2 GB), journals (200), readings (8 files), the "
-    "log (3 MB).",
+    "10 GB), sessions (2,000), uploads and downloads of the page (2 GB), journals (200), readings (24 files, or 4 "
+    "GB), the log (3 MB).",
     "A chat template is tried with three conversations. One that is made to harm only at certain words is not found by "
     "that; the sandbox keeps it from the machine, but not from keeping a processor busy.",
     "Limits of memory in child processes hold on Linux alone; limits of time everywhere.",
