@@ -140,6 +140,7 @@ def tune(
     yield work.from_the_start(candidates)
     count_peak(model.device)
     calibration = yield from calibrate(model, prompts, settings, store)
+    yield work.after_calibration(candidates, calibration)
     choice = yield from choose_layer(model, prompts, calibration, candidates, settings, store)
     yield work.after_choice(choice.layer, calibration)
     give_back(cycles=False)  # what each part needed at most would add up

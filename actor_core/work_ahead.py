@@ -44,24 +44,30 @@ class WorkOfTuning:
     looks: int
 
     def from_the_start(self, candidates: Sequence[int]) -> Ahead:
-        """All of it. Which of ``candidates`` is chosen is not known yet: one whose readings are kept stands for
-        it, else the middle one."""
-        p, whole = self.prompts, self.model.n_layers
-        to_ask, of_the_set = asked_of(p, self.settings)
+        """All of it."""
+        to_ask, of_the_set = asked_of(self.prompts, self.settings)
         kept = self.store.has_asked(self.model, of_the_set, self.settings.calibration_tokens)
-        gradients = [*p.own, *p.pseudo_harmful][: self.settings.gradient_prompts]
-        anchors = anchors_of(p, self.settings)
-        read = self.store.has_outputs(self.model, anchors[0] + anchors[1], candidates)
+        asking = ((Part("calibrate", "read", 0.0),) if kept else self._asking(of_the_set)) + self._asking(to_ask)
+        return Ahead(asking + self.after_calibration(candidates).parts)
+
+    def after_calibration(self, candidates: Sequence[int], calibration: Calibration | None = None) -> Ahead:
+        """What follows once the calibration is done; before it is, as many as at most are taken to be refused.
+
+        Which of ``candidates`` is chosen is not known yet: one whose readings are kept stands for it, else the middle
+        one.
+        """
+        refused = calibration.refused if calibration else [*self.prompts.own, *self.prompts.pseudo_harmful]
+        gradients = refused[: self.settings.gradient_prompts]
+        harmful, benign = anchors_of(self.prompts, self.settings)
+        read = self.store.has_outputs(self.model, harmful + benign, candidates)
         likely = next(filter(self._kept, candidates), sorted(candidates)[len(candidates) // 2])
         parts = (
-            *((Part("calibrate", "read", 0.0),) if kept else self._asking(of_the_set)),
-            *self._asking(to_ask),
             # Forward through all layers, and back to the first candidate.
-            Part("direction", "read", self._read(gradients, 2 * whole - min(candidates), shared=False)),
-            Part("layers", "read", 0.0 if read else self._read(anchors[0] + anchors[1], max(candidates) + 1)),
+            Part("direction", "read", self._read(gradients, 2 * self.model.n_layers - min(candidates), shared=False)),
+            Part("layers", "read", 0.0 if read else self._read(harmful + benign, max(candidates) + 1)),
             Part("layers", "score", len(candidates)),
         )
-        return Ahead(parts + self.after_choice(likely).parts)
+        return Ahead(parts + self.after_choice(likely, calibration).parts)
 
     def after_choice(self, layer: int, calibration: Calibration | None = None) -> Ahead:
         """What follows once ``layer`` is chosen; of ``calibration``, where it is known, how long the replies are."""

@@ -60,11 +60,12 @@ def done_by_stage(model, work, settings, store=NOTHING_KEPT):
 @pytest.mark.parametrize("method", ["causal", "published"])
 def test_what_is_read_is_what_was_said_to_lie_ahead(refusing, counted, method):
     settings = replace(SETTINGS, method=method, published=PublishedSettings(epochs=1))
-    done, (first, then) = done_by_stage(refusing, counted, settings)
+    done, (first, calibrated, then) = done_by_stage(refusing, counted, settings)
     assert then["read", "read"] == pytest.approx(done["read"], rel=0.25)
     assert then["strength", "read"] == pytest.approx(done["strength"], rel=0.25)
     assert first["layers", "read"] == pytest.approx(done["layers"], rel=0.25)
     assert first["layers", "score"] == 2
+    assert calibrated["direction", "read"] == pytest.approx(done["direction"], rel=0.4)
     assert first["calibrate", "read"] + first["calibrate", "generate"] > 0
     assert ("train", "train") in then if method == "published" else then["solve", "solve"] > 0
     assert first["strength", "read"] == pytest.approx(then["strength", "read"], rel=0.4)  # for a likely layer
@@ -72,8 +73,8 @@ def test_what_is_read_is_what_was_said_to_lie_ahead(refusing, counted, method):
 
 def test_what_was_read_before_does_not_lie_ahead_again(refusing, counted, tmp_path):
     store = ReadingStore(tmp_path)
-    done, (_, first) = done_by_stage(refusing, counted, SETTINGS, store)
-    done_again, (_, again) = done_by_stage(refusing, counted, SETTINGS, store)
+    done, (_, _, first) = done_by_stage(refusing, counted, SETTINGS, store)
+    done_again, (_, _, again) = done_by_stage(refusing, counted, SETTINGS, store)
     assert done_again["read"] < 0.8 * done["read"]
     assert done_again["strength"] < 0.8 * done["strength"]
     assert again["strength", "read"] == pytest.approx(done_again["strength"], rel=0.25)
