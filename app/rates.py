@@ -15,8 +15,8 @@ __all__ = ["Rates"]
 
 # For a kind that was not seen: another kind, and between how many times as long as a unit of that one it takes.
 # Counted in weights applied to a token, and what fetching them for each step takes, generating is about as slow as
-# reading on a processor. On a GPU, where a step of few rows waits for Python, it may be slower still than said here: for
-# the moment until it is seen there.
+# reading on a processor. On a GPU, where a step of few rows waits for Python, it may be slower still than is said here,
+# for the moment until it is seen.
 # Training is in fp32 and updates the weights, which on a GPU counts for more.
 # A layer is scored in one thread and the change is solved in all, in fp64: a score takes as long as 10 to 100
 # thousand million multiplications.
