@@ -1,9 +1,9 @@
 """Keeps on the disk what was read of a prompt set, so that one model reads each of its prompts once.
 
 Reading is most of the time of a tuning, and a set's prompts do not change: the second tuning of a model reads
-nothing but the person's own prompts, which are never kept. A file belongs to one model (the digest of its
-weights), precision, device, layers and list of prompts, and holds the states in the type they were computed in, and
-means in fp32.
+little but the person's own prompts, which are never kept, as no reply to a harmful prompt is. A file belongs to one
+model (the digest of its weights), precision, device, layers and list of prompts, and holds the states in the type they
+were computed in, and means in fp32.
 A file that is damaged, or that cannot be written, only costs the time of reading.
 """
 
@@ -32,7 +32,7 @@ from actor_core.weights.whole_files import put_file
 __all__ = ["NOTHING_KEPT", "ReadingStore"]
 
 FORMAT = "second-take.reading.2"
-# A tuning and what harmfulness is read from make six for each model; of the default model the largest has 110 MB. One
+# A tuning and what harmfulness is read from make six for each model; of the default model the largest has 123 MB. One
 # that would take more than its share of all is not kept: those of other models would go for it.
 KEPT_FILES, KEPT_BYTES = 24, 4_000_000_000
 LARGEST_SHARE = 0.25
