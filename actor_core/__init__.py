@@ -6,7 +6,7 @@ The files follow the method's own steps:
     fetch, weights/                 weights on the disk, checked
     memory, model_shape, in_turns   what fits this machine and is faster on it; what a model needs
     model, loading, few_rows        a model in memory, how it gets there, and what it does faster
-    passages, prefix                prompts through its layers, also where it is larger than memory
+    passages, prefill               prompts through its layers, also where it is larger than memory
     generate, judge, coherence      replies and their verdicts
     refusal_odds                    the fast verdict, from the first token
     activations, direction          one read of the prompts; R, the causal direction, the layer

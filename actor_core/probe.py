@@ -129,11 +129,9 @@ def prepare_probe(
     rest = range(layer, model.n_layers)
     names = [f"{place}.entering" for place in range(len(batches))]
     names += [_name(place, n, kept) for place in (PREFIX, *range(len(batches))) for n in rest for kept in KEPT]
-
-    def states() -> Generator[Event, None, dict[str, Tensor]]:
-        return (yield from _read_states(model, batches, layer))
-
-    found = yield from store.read_held_out(model, prompts, how_read(layer), names, states, stage="strength")
+    found = yield from store.read_held_out(
+        model, prompts, how_read(layer), names, lambda: _read_states(model, batches, layer), stage="strength"
+    )
     passages = [_before_layer(model, batch, place, layer, found) for place, batch in enumerate(batches)]
     return Probe(model, odds, layer, batches, tuple(passages))
 

@@ -179,15 +179,7 @@ class ReadingStore:
         stage: str,
     ) -> Generator[Event, None, dict[str, Tensor]]:
         """The tensors ``names`` that ``read`` gives of a set's held-out ``prompts``, as they are; see `probe`."""
-        path = self._path(_key(model, prompts, *how))
-        kept = _opened(path, names) if path else None
-        if kept is not None:
-            yield Progress(stage, len(prompts), len(prompts), "read before")
-            return kept
-        tensors = yield from read()
-        if path:
-            _write(path, tensors)
-        return tensors
+        return (yield from self._kept(_key(model, prompts, *how), names, read, None, stage, len(prompts)))
 
     def has_held_out(self, model: LoadedModel, prompts: Sequence[str], how: Sequence[object]) -> bool:
         """Whether `read_held_out` takes no time for ``prompts``."""
@@ -208,32 +200,35 @@ class ReadingStore:
     def _kept(
         self,
         key: str,
-        names: Sequence[str],
+        names: Collection[str],
         read: Callable[[], Generator[Event, None, dict[str, Tensor]]],
-        dtype: torch.dtype,
+        dtype: torch.dtype | None,
         stage: str,
         count: int,
     ) -> Generator[Event, None, dict[str, Tensor]]:
-        """The tensors ``names`` of ``count`` prompts under ``key``, in fp32: kept ones, else what ``read`` gives."""
+        """The tensors ``names`` of ``count`` prompts under ``key``: kept ones, else what ``read`` gives.
+
+        In fp32, having been computed in ``dtype``; without one as they are.
+        """
         path = self._path(key)
         kept = _opened(path, names) if path else None
         if kept is not None:
             yield Progress(stage, count, count, "read before")
-            return {name: kept[name].float() for name in names}
+            return kept if dtype is None else {name: kept[name].float() for name in names}
         tensors = yield from read()
         if path:
-            _keep(path, tensors, dtype)
+            _write(path, tensors if dtype is None else _narrowed(tensors, dtype))
         return tensors
 
 
 NOTHING_KEPT = ReadingStore(None)
 
 
-def _keep(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype) -> None:
-    """States have passed through ``dtype``, so writing them in it loses nothing; means and weighted ones stay in
+def _narrowed(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """States have passed through ``dtype``, so keeping them in it loses nothing; means and weighted ones stay in
     fp32."""
     narrow = {name: tensor.to(dtype) for name, tensor in tensors.items() if name in NARROW}
-    _write(path, tensors | {name: t for name, t in narrow.items() if torch.equal(t.float(), tensors[name])})
+    return tensors | {name: t for name, t in narrow.items() if torch.equal(t.float(), tensors[name])}
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
